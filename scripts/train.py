@@ -1,0 +1,221 @@
+"""Train a network on folders of pictures, one folder a class.
+
+    python scripts/train.py model=smallcnn data.root=folder-with-female-and-male
+
+Writes one run folder below outputs/: the configuration, the split, checkpoints (best and last) and model.onnx,
+class_balance.png and what `tensorboard --logdir outputs` shows. `ckpt_path=last` goes on with the newest run.
+"""
+
+import json
+import logging
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+import lightning
+import torch
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    RichProgressBar,
+    WeightAveraging,
+)
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+from torch.optim.swa_utils import get_ema_avg_fn
+
+from gender_recognizer.augment import Augmentation
+from gender_recognizer.callbacks import SeedEachEpoch, Speed, TensorBoardPictures, class_balance_figure
+from gender_recognizer.classifier import GenderClassifier
+from gender_recognizer.datamodule import FaceDataModule
+from gender_recognizer.model_file import ModelInfo, export_onnx, load_classifier, newest_run
+
+PROJECT = Path(__file__).resolve().parents[1]
+logger = logging.getLogger("train")
+
+warnings.filterwarnings("ignore", module=r"lightning\.", category=FutureWarning)  # its own use of torch
+
+
+def register_resolvers() -> None:
+    """Make known what the configurations use: `${project:path}` and `${run_dir:outputs,ckpt_path}`."""
+    OmegaConf.register_new_resolver("project", lambda path: str(PROJECT / path), replace=True)
+    OmegaConf.register_new_resolver("run_dir", choose_run_dir, use_cache=True, replace=True)
+
+
+def train(settings: dict[str, Any], run_dir: Path) -> float:
+    """Train, test the best checkpoint, export it, and return its validation accuracy."""
+    lightning.seed_everything(settings["seed"], workers=True, verbose=False)
+    data = build_data(settings)
+    classifier = GenderClassifier(data.classes, settings["model"], **settings["classifier"])
+    tensorboard = TensorBoardLogger(run_dir, name="", version="tensorboard", default_hp_metric=False)
+    checkpoint = ModelCheckpoint(
+        run_dir / "checkpoints",
+        filename="model_state-epoch-{epoch:02d}-val_acc-{val/acc:.4f}",
+        auto_insert_metric_name=False,
+        monitor="val/acc",
+        mode="max",
+        save_last=True,
+    )
+    trainer = lightning.Trainer(
+        **trainer_arguments(settings["trainer"]),
+        callbacks=[checkpoint, *build_callbacks(settings)],
+        logger=tensorboard,
+        default_root_dir=run_dir,
+        num_sanity_val_steps=0,
+        log_every_n_steps=10,
+        enable_model_summary=False,
+    )
+    data.prepare_data()
+    data.setup()
+    if trainer.is_global_zero:
+        data.save_split(run_dir / "split.csv")
+        class_balance_figure(data.counts()).savefig(run_dir / "class_balance.png", dpi=150)
+        logger.info("run folder: %s (if interrupted, ckpt_path=last goes on)", run_dir)
+    trainer.fit(classifier, data, ckpt_path=find_checkpoint(settings, run_dir), weights_only=True)
+    metrics = evaluate(trainer, classifier, data, checkpoint.best_model_path)
+    if trainer.is_global_zero:
+        flat = {f"{group}/{key}": value for group in ("model", "classifier") for key, value in settings[group].items()}
+        final = {f"final/{name.replace('/', '_')}": value for name, value in metrics.items()}
+        tensorboard.log_hyperparams(flat | {"seed": settings["seed"], "batch_size": data.batch_size}, final)
+        tensorboard.save()
+        (run_dir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+        export(Path(checkpoint.best_model_path), str(data.root), metrics)
+        print_results(metrics, Path(checkpoint.best_model_path))
+    return metrics["val/acc"]
+
+
+def build_data(settings: dict[str, Any]) -> FaceDataModule:
+    """Return the data module; without pictures of the user's own, that of the sample, and say so."""
+    options = dict(settings["data"])
+    root = Path(options.pop("root"))
+    if root == PROJECT / "data" and not any((root / name).is_dir() for name in options["classes"]):
+        root = PROJECT / "data" / "sample"
+        logger.warning("no pictures in data/%s: training on the sample in data/sample", options["classes"][0])
+        options["batch_size"] = min(options["batch_size"], 16)
+    test_root = options.pop("test_root")
+    augmentation = options.pop("augmentation")
+    return FaceDataModule(
+        root,
+        Path(options.pop("cache_dir")),
+        test_root=None if test_root is None else Path(test_root),
+        augmentation=None if augmentation is None else Augmentation(**augmentation),
+        seed=settings["seed"],
+        **options,
+    )
+
+
+def build_callbacks(settings: dict[str, Any]) -> list[Callback]:
+    """Return the callbacks other than the checkpoint's."""
+    callbacks = [
+        EarlyStopping("val/acc", mode="max", patience=settings["early_stopping_patience"]),
+        LearningRateMonitor("step"),
+        SeedEachEpoch(settings["seed"]),
+        Speed(),
+        TensorBoardPictures(),
+        RichProgressBar(),
+    ]
+    if settings["ema_decay"] is not None:
+        callbacks.append(WeightAveraging(avg_fn=get_ema_avg_fn(settings["ema_decay"])))
+    return callbacks
+
+
+def trainer_arguments(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the trainer's arguments, with `precision: auto` resolved and said."""
+    if options["precision"] != "auto":
+        return options
+    if torch.cuda.is_available():
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        features = torch.cpu.get_capabilities()
+        fast = features.get("avx512_bf16") or features.get("amx_bf16")
+    precision = "bf16-mixed" if fast else "32-true"
+    logger.info("precision: %s", precision)
+    return options | {"precision": precision}
+
+
+def find_checkpoint(settings: dict[str, Any], run_dir: Path) -> Path | None:
+    """Return the checkpoint to go on from, if any."""
+    if settings["ckpt_path"] is None:
+        return None
+    path = run_dir / "checkpoints" / "last.ckpt" if settings["ckpt_path"] == "last" else Path(settings["ckpt_path"])
+    if not path.is_file():
+        raise ValueError(f"ckpt_path '{path}' does not exist")
+    return path
+
+
+def evaluate(
+    trainer: lightning.Trainer, classifier: GenderClassifier, data: FaceDataModule, ckpt_path: str
+) -> dict[str, float]:
+    """Return the metrics of a checkpoint on the validation and, where there is one, the test part."""
+    runs = [trainer.validate] + ([trainer.test] if len(data.parts["test"]) else [])
+    metrics = {}
+    for run in runs:
+        metrics |= run(classifier, datamodule=data, ckpt_path=ckpt_path, verbose=False, weights_only=True)[0]
+    return metrics
+
+
+def export(ckpt_path: Path, training_data: str, metrics: dict[str, float]) -> None:
+    """Write model.onnx beside a checkpoint."""
+    classifier, info = load_classifier(ckpt_path)
+    info = ModelInfo(info.classes, training_data=training_data, metrics=metrics)
+    export_onnx(classifier, info, ckpt_path.with_name("model.onnx"))
+
+
+def print_results(metrics: dict[str, float], ckpt_path: Path) -> None:
+    """Print one table of the best checkpoint's metrics and where its files are."""
+    table = Table("metric", "validation", "test", title=f"best checkpoint: {ckpt_path.name}")
+    for name in (key.removeprefix("val/") for key in metrics if key.startswith("val/")):
+        table.add_row(
+            name,
+            *(f"{metrics[key]:.4f}" if (key := f"{stage}/{name}") in metrics else "-" for stage in ("val", "test")),
+        )
+    Console().print(table)
+    Console(soft_wrap=True).print(f"checkpoint and model.onnx: {ckpt_path.parent}", highlight=False)
+
+
+def choose_run_dir(outputs: str, ckpt_path: str | None) -> str:
+    """Return the run folder: a new one, or that of the checkpoint to go on from."""
+    if ckpt_path is None:
+        return str(Path(outputs) / time.strftime(f"%Y-%m-%d_%H-%M-%S_{os.getpid()}"))
+    if ckpt_path != "last":
+        return str(Path(ckpt_path).absolute().parents[1])
+    try:
+        return str(newest_run(Path(outputs)))
+    except ValueError as error:
+        fail(error)
+
+
+def fail(error: Exception) -> NoReturn:
+    """End with one line about a user's mistake."""
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        raise error
+    print(f"error: {error} (HYDRA_FULL_ERROR=1 shows where)", file=sys.stderr)
+    sys.exit(2)
+
+
+@hydra.main(version_base="1.3", config_path="../configs", config_name="train")
+def main(cfg: DictConfig) -> float:
+    """Turn the configuration into plain values and train."""
+    settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    try:
+        return train(settings, Path(HydraConfig.get().runtime.output_dir))
+    except (ValueError, OSError, TypeError, MisconfigurationException) as error:
+        fail(error)
+
+
+if __name__ == "__main__":
+    register_resolvers()
+    if rank_zero_only.rank > 0:  # one run folder, whoever starts the processes: only the first one writes
+        sys.argv += ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout"]
+    main()

@@ -1,0 +1,1 @@
+"""Tell female from male in a picture of a face: train a small network, label whole folders."""

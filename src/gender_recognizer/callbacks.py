@@ -1,0 +1,218 @@
+"""Callbacks of training: seeds, speed, and the pictures that TensorBoard shows."""
+
+import logging
+import time
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from lightning import Callback, LightningModule, Trainer
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from torchmetrics.classification import (
+    MulticlassConfusionMatrix,
+    MulticlassPrecisionRecallCurve,
+    MulticlassROC,
+)
+from torchvision.utils import make_grid
+
+from gender_recognizer.datamodule import FaceDataModule
+
+logger = logging.getLogger(__name__)
+
+plt.switch_backend("agg")
+
+GRID_IMAGES = 64
+WORST_ERRORS = 24
+
+
+class SeedEachEpoch(Callback):
+    """Seed torch by seed, epoch and process, so that a resumed run draws what an undisturbed one would."""
+
+    def __init__(self, seed: int) -> None:
+        """Remember the seed."""
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Seed augmentation and dropout of the epoch."""
+        torch.manual_seed((self.seed * 10_007 + trainer.current_epoch) * 10_007 + trainer.global_rank)
+
+
+class Speed(Callback):
+    """Log images/s and the minutes left, in the progress bar and in one line an epoch.
+
+    Both leave the first batches of a run out: they include start-up.
+    """
+
+    WARM_UP = 2
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget an earlier run."""
+        self.batches = self.images = 0
+        self.started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the batch."""
+        self.batches += 1
+        if self.batches <= self.WARM_UP:
+            self.started = time.perf_counter()
+            return
+        self.images += len(batch[1]) * trainer.world_size
+        seconds = time.perf_counter() - self.started
+        steps_left = trainer.estimated_stepping_batches - trainer.global_step
+        self.images_per_second = self.images / seconds
+        self.minutes_left = steps_left * seconds / (self.batches - self.WARM_UP) / 60
+        shown = {"images/s": self.images_per_second, "min left": self.minutes_left}
+        pl_module.log_dict(shown, prog_bar=True, logger=False, on_step=True, on_epoch=False)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log one line, where logs go; a progress bar is not seen in a file."""
+        if trainer.sanity_checking or trainer.state.fn != "fit" or not self.images or not trainer.is_global_zero:
+            return
+        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        logger.info(
+            "epoch %d of %s: val/loss %.4f, val/acc %.4f, val/balanced_acc %.4f; %.0f images/s, %.1f min left",
+            trainer.current_epoch,
+            trainer.max_epochs,
+            *(values.get(f"val/{name}", float("nan")) for name in ("loss", "acc", "balanced_acc")),
+            self.images_per_second,
+            self.minutes_left,
+        )
+
+
+class TensorBoardPictures(Callback):
+    """Show class balance and an augmented batch before training, curves and the worst errors after it."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the histograms of the classes and a grid of augmented training pictures."""
+        if not trainer.is_global_zero:
+            return
+        data: FaceDataModule = trainer.datamodule
+        writer: SummaryWriter = trainer.logger.experiment
+        writer.add_figure("class_balance", class_balance_figure(data.counts()))
+        for part, dataset in data.parts.items():
+            writer.add_histogram(f"class_balance/{part}", dataset.targets, bins=np.arange(len(data.classes) + 1) - 0.5)
+        images = data.parts["train"].__getitems__(list(range(min(GRID_IMAGES, len(data.parts["train"])))))[0]
+        if data.augmentation is not None:
+            images = data.augmentation(images)
+        writer.add_image("augmented_training_batch", make_grid(images.byte(), nrow=8))
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start to collect probabilities."""
+        self.probabilities: list[Tensor] = []
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        """Collect the probabilities of the batch, when the best checkpoint is evaluated after training."""
+        if trainer.state.fn != "fit":
+            self.probabilities.append(outputs.cpu())
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the figures of the validation part."""
+        self._log_figures(trainer, "val")
+
+    on_test_epoch_start = on_validation_epoch_start
+    on_test_batch_end = on_validation_batch_end
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the figures of the test part."""
+        self._log_figures(trainer, "test")
+
+    def _log_figures(self, trainer: Trainer, stage: str) -> None:
+        """Log confusion matrix, ROC and PR curves and the worst errors of what this process has seen."""
+        if not self.probabilities or not trainer.is_global_zero:
+            return
+        data: FaceDataModule = trainer.datamodule
+        part = {"val": "validation", "test": "test"}[stage]
+        loader = data.val_dataloader() if stage == "val" else data.test_dataloader()
+        probabilities = torch.cat(self.probabilities)
+        indices = list(loader.sampler)[: len(probabilities)]  # fewer with limit_val_batches
+        dataset, files = data.parts[part], data.files[part]
+        targets = torch.from_numpy(dataset.targets[indices])
+        writer: SummaryWriter = trainer.logger.experiment
+        for name, figure in curve_figures(probabilities, targets, data.classes).items():
+            writer.add_figure(f"{stage}/{name}", figure, trainer.global_step)
+        for target, name in enumerate(data.classes):
+            writer.add_pr_curve(f"{stage}/{name}", targets == target, probabilities[:, target], trainer.global_step)
+        wrong = worst_errors(probabilities, targets)
+        if len(wrong):
+            chosen = [indices[index] for index in wrong]
+            images = dataset.__getitems__(chosen)[0]
+            names = [
+                f"{files[index].parent.name}/{files[index].name}\n{data.classes[p.argmax()]} {p.max():.2f}"
+                for index, p in zip(chosen, probabilities[wrong], strict=True)
+            ]
+            writer.add_figure(f"{stage}/worst_errors", named_grid_figure(images, names), trainer.global_step)
+
+
+def worst_errors(probabilities: Tensor, targets: Tensor, count: int = WORST_ERRORS) -> Tensor:
+    """Return the indices of the wrong answers, the surest first.
+
+    Args:
+        probabilities: `(N, num_classes)`.
+        targets: `(N,)`.
+        count: how many at most.
+    """
+    of_target = probabilities.gather(1, targets[:, None])[:, 0]
+    wrong = (probabilities.argmax(dim=1) != targets).nonzero()[:, 0]
+    return wrong[of_target[wrong].argsort()][:count]
+
+
+def class_balance_figure(counts: dict[str, dict[str, int]]) -> Figure:
+    """Return a bar chart of the number of pictures of each class in each part."""
+    classes = list(next(iter(counts.values())))
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    width = 0.8 / len(classes)
+    for index, name in enumerate(classes):
+        left = np.arange(len(counts)) + (index - (len(classes) - 1) / 2) * width
+        axes.bar_label(axes.bar(left, [part[name] for part in counts.values()], width, label=name))
+    axes.set_xticks(range(len(counts)), list(counts))
+    axes.set(ylabel="pictures", title="Pictures of each class")
+    axes.legend()
+    return figure
+
+
+def curve_figures(probabilities: Tensor, targets: Tensor, classes: list[str]) -> dict[str, Figure]:
+    """Return figures of the confusion matrix, the ROC and the precision-recall curves.
+
+    Args:
+        probabilities: `(N, num_classes)`.
+        targets: `(N,)`.
+        classes: names of the classes.
+    """
+    count = len(classes)
+    metrics = {
+        "confusion_matrix": (MulticlassConfusionMatrix(count), {"labels": classes}),
+        "roc": (MulticlassROC(count), {"score": True}),
+        "precision_recall": (MulticlassPrecisionRecallCurve(count), {"score": True}),
+    }
+    figures = {}
+    for name, (metric, options) in metrics.items():
+        metric.update(probabilities, targets)
+        figures[name], axes = metric.plot(**options)
+        if name != "confusion_matrix":
+            _name_curves(axes, classes)
+    return figures
+
+
+def _name_curves(axes: Any, classes: list[str]) -> None:
+    """Put the names of the classes in the place of their indexes in a legend."""
+    for text, name in zip(axes.get_legend().get_texts(), classes, strict=True):
+        text.set_text(f"{name}, {text.get_text().split()[-1]}")
+
+
+def named_grid_figure(images: Tensor, names: list[str], columns: int = 6) -> Figure:
+    """Return a grid of uint8 images `(N, 3, H, W)` with a text below each."""
+    rows = -(-len(images) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(1.7 * columns, 2.4 * rows), squeeze=False, layout="constrained")
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, image, name in zip(axes.flat, images, names, strict=False):
+        axis.imshow(image.permute(1, 2, 0).numpy())
+        axis.set_title(name, fontsize=7, y=-0.22)
+    return figure

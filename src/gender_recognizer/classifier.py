@@ -1,0 +1,127 @@
+"""The LightningModule: loss, metrics, optimizer and schedule around a network."""
+
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import OneCycleLR
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
+from torchmetrics.wrappers import ClasswiseWrapper
+
+from gender_recognizer.images import IMAGE_SIZE, LOADER_VERSION
+from gender_recognizer.networks import build_network
+
+
+class GenderClassifier(lightning.LightningModule):
+    """A network that tells classes apart, with all that is needed to train it.
+
+    Its hyperparameters are plain values, so that a checkpoint loads without executing code.
+    """
+
+    def __init__(
+        self,
+        classes: list[str],
+        network: dict[str, Any],
+        lr: float = 3e-3,
+        weight_decay: float = 0.05,
+        label_smoothing: float = 0.1,
+        warmup_fraction: float = 0.1,
+        image_size: tuple[int, int] = IMAGE_SIZE,
+        loader_version: int = LOADER_VERSION,
+    ) -> None:
+        """Build the network.
+
+        Args:
+            classes: names of the classes, in the order of the targets.
+            network: name and arguments for `build_network`.
+            lr: largest learning rate, at the end of the warm-up.
+            weight_decay: decoupled weight decay of AdamW, on weights with two or more dimensions.
+            label_smoothing: share of the target spread evenly over the classes.
+            warmup_fraction: share of all steps in which the learning rate rises; it then falls as a cosine.
+            image_size: (height, width) of the pictures; travels in the checkpoint.
+            loader_version: version of the loader of the pictures; travels in the checkpoint.
+        """
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        self.network = build_network(num_classes=len(classes), **network).to(memory_format=torch.channels_last)
+        metrics = _metrics(classes)
+        self.metrics = nn.ModuleDict(
+            {f"{stage}_metrics": metrics.clone(prefix=f"{stage}/") for stage in ("train", "val", "test")}
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits `(N, num_classes)` of images `(N, 3, 100, 80)` in 0..255."""
+        return self.network(images)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Return the loss of a batch, and log it and the learning rate."""
+        images, targets = batch
+        logits = self(images).float()
+        loss = nn.functional.cross_entropy(logits, targets, label_smoothing=self.hparams["label_smoothing"])
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(targets), sync_dist=True)
+        self.metrics["train_metrics"].update(logits.detach(), targets)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Log loss and metrics of a batch and return its probabilities `(N, num_classes)`."""
+        return self._evaluate(batch, "val")
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Log loss and metrics of a batch and return its probabilities `(N, num_classes)`."""
+        return self._evaluate(batch, "test")
+
+    def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str) -> Tensor:
+        images, targets = batch
+        # Full precision whatever the trainer's: a score must be that of the model that is shipped.
+        with torch.autocast(self.device.type, enabled=False):
+            logits = self(images)
+        loss = nn.functional.cross_entropy(logits, targets)
+        self.log(f"{stage}/loss", loss, on_epoch=True, batch_size=len(targets), sync_dist=True)
+        self.metrics[f"{stage}_metrics"].update(logits, targets)
+        return logits.softmax(dim=1)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the training metrics of the epoch."""
+        self._log_metrics("train")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation metrics of the epoch."""
+        self._log_metrics("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test metrics."""
+        self._log_metrics("test")
+
+    def _log_metrics(self, stage: str) -> None:
+        metrics = self.metrics[f"{stage}_metrics"]
+        self.log_dict(metrics.compute())
+        metrics.reset()
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Return AdamW and a schedule per step: linear-cosine warm-up, then cosine to zero (`OneCycleLR`)."""
+        decayed = [parameter for parameter in self.network.parameters() if parameter.ndim > 1]
+        others = [parameter for parameter in self.network.parameters() if parameter.ndim <= 1]
+        groups = [
+            {"params": decayed, "weight_decay": self.hparams["weight_decay"]},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        optimizer = AdamW(groups, lr=self.hparams["lr"])
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = OneCycleLR(optimizer, self.hparams["lr"], steps, pct_start=self.hparams["warmup_fraction"])
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _metrics(classes: list[str]) -> MetricCollection:
+    """Return accuracy, balanced accuracy (mean recall), AUROC and the accuracy within each class."""
+    count = len(classes)
+    return MetricCollection(
+        {
+            "acc": MulticlassAccuracy(count, average="micro"),
+            "balanced_acc": MulticlassAccuracy(count, average="macro"),
+            "auroc": MulticlassAUROC(count, thresholds=None),
+            "per_class": ClasswiseWrapper(MulticlassAccuracy(count, average=None), classes, prefix="acc_"),
+        }
+    )

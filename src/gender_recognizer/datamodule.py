@@ -1,0 +1,231 @@
+"""Pictures split once into training, validation and test parts, and a loader for each."""
+
+import csv
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
+from torch import Tensor
+from torch.utils.data import DataLoader, DistributedSampler, random_split
+
+from gender_recognizer.augment import Augmentation
+from gender_recognizer.data_checks import class_counts, warn_if_unbalanced
+from gender_recognizer.dataset import FaceDataset, ImageCache, list_samples, read_metadata
+
+logger = logging.getLogger(__name__)
+
+PARTS = ("train", "validation", "test")
+
+
+class FaceDataModule(lightning.LightningDataModule):
+    """Loaders of uint8 images `(N, 3, 100, 80)` with int64 targets `(N,)`; training batches are augmented.
+
+    The split depends on the files, the fractions and `split_seed` alone: another call of `setup`, another
+    process or another `seed` gives the same one.
+
+    Attributes:
+        parts: `FaceDataset` of each of `PARTS`, after `setup`.
+        files: paths of each part's pictures, in the dataset's order, after `setup`.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        cache_dir: Path,
+        classes: Sequence[str] = ("female", "male"),
+        test_root: Path | None = None,
+        split: str = "grouped",
+        split_fractions: Sequence[float] = (0.8, 0.1, 0.1),
+        split_seed: int = 0,
+        augmentation: Augmentation | None = None,
+        batch_size: int = 128,
+        shuffle: bool = True,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        """Remember what to load; nothing is read yet.
+
+        Args:
+            root: folder that holds a folder of pictures for each class.
+            cache_dir: where the decoded pictures are kept, 24,000 bytes each.
+            classes: names of the class folders; their order is the order of the targets.
+            test_root: a folder like `root` to test on; the test fraction then joins the training part.
+            split: `grouped` keeps near duplicates in one part, `random` does not look for them.
+            split_fractions: shares of the train, validation and test part; they add up to 1.
+            split_seed: seed of the split.
+            augmentation: random changes to training batches, or None for none.
+            batch_size: pictures in a batch, in each process.
+            shuffle: whether training batches are drawn in a new order each epoch.
+            num_workers: processes that read batches; 0 reads in this one, the fastest while the cache fits in memory.
+            seed: seed of the order of training batches.
+
+        Raises:
+            ValueError: the split is unknown or the fractions do not add up.
+        """
+        super().__init__()
+        if split not in ("grouped", "random"):
+            raise ValueError(f"data.split is '{split}'; expected 'grouped' or 'random'")
+        if len(split_fractions) != 3 or min(split_fractions) < 0 or abs(sum(split_fractions) - 1) > 1e-6:
+            raise ValueError(f"data.split_fractions is {list(split_fractions)}; expected three shares that add up to 1")
+        if batch_size < 1:
+            raise ValueError(f"data.batch_size is {batch_size}; expected 1 or more")
+        self.root, self.test_root, self.cache_dir = root, test_root, cache_dir
+        self.classes = list(classes)
+        train, validation, test = split_fractions
+        self.fractions = (train, validation, test) if test_root is None else (train + test, validation, 0.0)
+        self.split, self.split_seed, self.seed = split, split_seed, seed
+        self.augmentation = augmentation
+        self.batch_size, self.shuffle, self.num_workers = batch_size, shuffle, num_workers
+        self.parts: dict[str, FaceDataset] = {}
+        self.files: dict[str, list[Path]] = {}
+        self.unreadable: dict[Path, str] = {}
+
+    def prepare_data(self) -> None:
+        """Decode the pictures into the cache, in one process of each machine."""
+        cache = self._read(self.root)[0]
+        if self.split == "grouped":
+            cache.near_duplicate_groups()
+        if self.test_root is not None:
+            self._read(self.test_root)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Split the pictures; a second call changes nothing.
+
+        Raises:
+            ValueError: a class has no readable picture, or a part that should have pictures has none.
+        """
+        if self.parts:
+            return
+        cache, paths, targets = self._read(self.root)
+        rows = self._readable_rows(cache, paths, targets, self.root)
+        groups = cache.near_duplicate_groups()[rows] if self.split == "grouped" else rows
+        indices = split_indices(groups, self.fractions, self.split_seed)
+        for part, index in zip(PARTS, indices, strict=True):
+            self._add_part(part, cache, paths, targets, rows[index])
+        if self.test_root is not None:
+            cache, paths, targets = self._read(self.test_root)
+            rows = self._readable_rows(cache, paths, targets, self.test_root)
+            self._add_part("test", cache, paths, targets, rows)
+        self._report()
+
+    def _read(self, root: Path) -> tuple[ImageCache, list[Path], np.ndarray]:
+        samples = list_samples(root, self.classes)
+        paths = [sample.path for sample in samples]
+        name = hashlib.sha256("\0".join([str(root.resolve()), *self.classes]).encode(errors="surrogateescape"))
+        cache = ImageCache(paths, self.cache_dir / f"{root.resolve().name}-{name.hexdigest()[:12]}")
+        return cache, paths, np.array([sample.target for sample in samples], dtype=np.int64)
+
+    def _readable_rows(self, cache: ImageCache, paths: list[Path], targets: np.ndarray, root: Path) -> np.ndarray:
+        """Return the rows of the pictures that could be decoded, and remember and report the others."""
+        self.unreadable |= {paths[row]: why for row, why in cache.unreadable.items()}
+        rows = np.setdiff1d(np.arange(len(paths)), list(cache.unreadable))
+        for target, name in enumerate(self.classes):
+            if target not in targets[rows]:
+                raise ValueError(f"none of the pictures in '{root / name}' can be read; see {cache.folder}/index.json")
+        return rows
+
+    def _add_part(self, part: str, cache: ImageCache, paths: list[Path], targets: np.ndarray, rows: np.ndarray) -> None:
+        self.parts[part] = FaceDataset(cache.images, rows, targets[rows])
+        self.files[part] = [paths[row] for row in rows]
+
+    def _report(self) -> None:
+        for path, why in self.unreadable.items():
+            logger.warning("left out, cannot be read: %s: %s", path, why)
+        for part in PARTS:
+            counts = ", ".join(f"{count} {name}" for name, count in self.counts()[part].items())
+            logger.info("%s: %d pictures (%s)", part, len(self.parts[part]), counts)
+        warn_if_unbalanced(self.counts()["train"])
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return the number of pictures of each class in each part."""
+        return {part: class_counts(data.targets, self.classes) for part, data in self.parts.items()}
+
+    def save_split(self, path: Path) -> None:
+        """Write which picture is in which part as CSV, with the columns of the metadata and the unreadable files."""
+        rows = []
+        for part, files in self.files.items():
+            for file, target in zip(files, self.parts[part].targets, strict=True):
+                rows.append({"part": part, "file_name": self._relative(file), "label": self.classes[target]})
+        for file, why in self.unreadable.items():
+            rows.append({"part": "unreadable", "file_name": self._relative(file), "reason": why})
+        tables = {root: read_metadata(root) for root in (self.root, self.test_root) if root is not None}
+        for row in rows:
+            table = tables[self.test_root if self.test_root and row["part"] == "test" else self.root]
+            row |= {key: value for key, value in table.get(row["file_name"], {}).items() if key not in row}
+        names = list(dict.fromkeys(key for row in rows for key in row))
+        with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            writer = csv.DictWriter(file, names, restval="")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def _relative(self, file: Path) -> str:
+        root = self.root if file.is_relative_to(self.root) else self.test_root
+        return file.relative_to(root).as_posix()
+
+    def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
+        """Augment the images of training batches: float32 `(N, 3, 100, 80)` instead of uint8."""
+        images, targets = batch
+        if self.augmentation is not None and self.trainer is not None and self.trainer.training:
+            images = self.augmentation(images)
+        return images, targets
+
+    def train_dataloader(self) -> DataLoader:
+        """Return the loader of the training part; its order depends on `seed` and the epoch alone."""
+        world_size, rank = self._world()
+        data = self.parts["train"]
+        return self._loader(data, DistributedSampler(data, world_size, rank, self.shuffle, self.seed))
+
+    def val_dataloader(self) -> DataLoader:
+        """Return the loader of the validation part, in order; no process sees a picture of another's."""
+        return self._loader(self.parts["validation"])
+
+    def test_dataloader(self) -> DataLoader:
+        """Return the loader of the test part, in order; no process sees a picture of another's."""
+        return self._loader(self.parts["test"])
+
+    def _loader(self, data: FaceDataset, sampler: DistributedSampler | None = None) -> DataLoader:
+        return DataLoader(
+            data,
+            batch_size=self.batch_size,
+            sampler=sampler or UnrepeatedDistributedSampler(data, *self._world(), shuffle=False),
+            num_workers=self.num_workers,
+            collate_fn=_keep,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.num_workers > 0,
+        )
+
+    def _world(self) -> tuple[int, int]:
+        """Return the number of training processes and which one this is."""
+        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+
+
+def _keep(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return batch
+
+
+def split_indices(groups: np.ndarray, fractions: Sequence[float], seed: int) -> list[np.ndarray]:
+    """Split samples at random into parts, all samples of a group into the same one.
+
+    Args:
+        groups: int64 `(N,)`, group of each sample.
+        fractions: share of each part, of the groups.
+        seed: seed of the split.
+
+    Returns:
+        For each part the sorted indices of its samples, int64.
+
+    Raises:
+        ValueError: a part with a fraction above 0 gets nothing.
+    """
+    names = np.unique(groups)
+    subsets = random_split(range(len(names)), fractions, torch.Generator().manual_seed(seed))
+    parts = [np.nonzero(np.isin(groups, names[list(subset)]))[0] for subset in subsets]
+    for fraction, part in zip(fractions, parts, strict=True):
+        if fraction > 0 and len(part) == 0:
+            raise ValueError(f"{len(groups)} pictures are too few for the shares {list(fractions)}; add pictures")
+    return parts

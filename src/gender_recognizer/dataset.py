@@ -1,0 +1,188 @@
+"""Samples of `<root>/<class>/`, decoded once into a memory-mapped cache, and the dataset that reads it."""
+
+import csv
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from gender_recognizer.images import IMAGE_SIZE, LOADER_VERSION, find_images, load_image
+
+logger = logging.getLogger(__name__)
+
+
+class Sample(NamedTuple):
+    """A file and the index of its class."""
+
+    path: Path
+    target: int
+
+
+def list_samples(root: Path, classes: Sequence[str]) -> list[Sample]:
+    """Return the pictures below `<root>/<class>/` for every class, sorted by class and path.
+
+    Folders may be nested; names are matched by extension in any case; hidden files and folders are left out.
+
+    Raises:
+        ValueError: a class has no folder, or its folder holds no picture.
+    """
+    samples = []
+    for target, name in enumerate(classes):
+        folder = root / name
+        if not folder.is_dir():
+            raise ValueError(f"no folder '{folder}'; put the pictures of class '{name}' there, or set data.root")
+        paths = sorted(find_images(folder))
+        if not paths:
+            raise ValueError(f"no pictures in '{folder}'; class '{name}' needs some")
+        samples += [Sample(path, target) for path in paths]
+    return samples
+
+
+def read_metadata(root: Path) -> dict[str, dict[str, str]]:
+    """Return the rows of `<root>/metadata.csv` by `file_name` (relative to `root`, with `/`), or {} without one.
+
+    Raises:
+        ValueError: the table has no column `file_name`.
+    """
+    path = root / "metadata.csv"
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file)
+        if "file_name" not in (rows.fieldnames or ()):
+            raise ValueError(f"'{path}' has no column 'file_name'; its columns are {rows.fieldnames}")
+        return {row["file_name"]: row for row in rows}
+
+
+class ImageCache:
+    """The decoded pictures of a list of files, kept on disk.
+
+    One folder for each data root holds `images.npy`, uint8 `(num_files, 100, 80, 3)`, and `index.json`, which
+    says what it was made from and is written last: a cache that was not finished is never used. A lock lets one
+    process build while the others wait; a lock dies with its process.
+
+    Attributes:
+        images: read-only memory map, uint8 `(num_files, 100, 80, 3)`; the row of an unreadable file is zero.
+        unreadable: reason by row, for the files that could not be decoded.
+    """
+
+    def __init__(self, paths: Sequence[Path], folder: Path) -> None:
+        """Open the cache of `paths` in `folder`, building it when it is missing or any file has changed."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        key = _cache_key(paths)
+        with FileLock(folder / "lock"):
+            if self._read_index().get("key") != key:
+                self._build(paths, key)
+            self.images: np.ndarray = np.load(folder / "images.npy", mmap_mode="r")
+            self.unreadable = {int(row): why for row, why in self._read_index()["unreadable"].items()}
+
+    def near_duplicate_groups(self) -> np.ndarray:
+        """Return `data_checks.near_duplicate_groups` of the images, int64 `(num_files,)`, computed once."""
+        from gender_recognizer.data_checks import near_duplicate_groups
+
+        path = self.folder / "groups.npy"
+        with FileLock(self.folder / "lock"):
+            if not path.exists():
+                _save_atomically(path, near_duplicate_groups(self.images))
+            return np.load(path)
+
+    def _read_index(self) -> dict:
+        try:
+            return json.loads((self.folder / "index.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return {}
+
+    def _build(self, paths: Sequence[Path], key: str) -> None:
+        """Decode all files with all cores."""
+        for name in ("index.json", "groups.npy"):
+            (self.folder / name).unlink(missing_ok=True)
+        _require_free_space(self.folder, len(paths) * 3 * IMAGE_SIZE[0] * IMAGE_SIZE[1])
+        partial = self.folder / "images.partial.npy"
+        images = np.lib.format.open_memmap(partial, "w+", np.uint8, (len(paths), *IMAGE_SIZE, 3))
+        unreadable = {}
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            results = pool.map(_load_or_reason, paths)
+            for row, result in enumerate(tqdm(results, "decoding", len(paths), unit="img", disable=None)):
+                if isinstance(result, str):
+                    unreadable[row] = result
+                else:
+                    images[row] = result
+        images.flush()
+        os.replace(partial, self.folder / "images.npy")
+        (self.folder / "index.json").write_text(json.dumps({"key": key, "unreadable": unreadable}))
+
+
+def _load_or_reason(path: Path) -> np.ndarray | str:
+    try:
+        return load_image(path)
+    except (OSError, ValueError) as error:
+        return str(error)
+
+
+def _cache_key(paths: Sequence[Path]) -> str:
+    """Return a digest of the loader's version and of each file's path, size and time of change."""
+    digest = hashlib.sha256(f"{LOADER_VERSION} {IMAGE_SIZE}".encode())
+    for path in paths:
+        try:
+            status = path.stat()
+        except OSError:
+            digest.update(f"\0{path}\0missing".encode(errors="surrogateescape"))
+        else:
+            digest.update(f"\0{path}\0{status.st_size}\0{status.st_mtime_ns}".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def _save_atomically(path: Path, array: np.ndarray) -> None:
+    partial = path.with_suffix(".partial.npy")
+    np.save(partial, array)
+    os.replace(partial, path)
+
+
+def _require_free_space(folder: Path, needed: int) -> None:
+    """Refuse to start what would fill the disk: writing to a memory map on a full disk kills the process."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(f"'{folder}' has {free / 1e6:,.0f} MB free, the image cache needs {needed / 1e6:,.0f} MB")
+
+
+class FaceDataset(Dataset):
+    """Pictures of a cache with their targets: `(3, 100, 80)` uint8 tensor and int64 target.
+
+    `__getitems__` reads a whole batch at once, `(N, 3, 100, 80)` uint8 and `(N,)` int64, for loaders whose
+    `collate_fn` hands it on; that is many times faster than one sample after another.
+    """
+
+    def __init__(self, images: np.ndarray, rows: np.ndarray, targets: np.ndarray) -> None:
+        """Take the pictures `images[rows]`.
+
+        Args:
+            images: uint8 `(num_files, 100, 80, 3)`.
+            rows: int64 `(num_samples,)`, rows of `images`.
+            targets: int64 `(num_samples,)`.
+        """
+        self.images, self.rows, self.targets = images, rows, targets
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        images, targets = self.__getitems__([index])
+        return images[0], targets[0]
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        """Return the batch `(N, 3, 100, 80)` uint8, `(N,)` int64 of these samples."""
+        images = torch.from_numpy(self.images[self.rows[indices]])
+        return images.permute(0, 3, 1, 2), torch.from_numpy(self.targets[indices])

@@ -1,0 +1,189 @@
+"""Trained models as files: what they must carry, how they are found, saved and loaded without executing code.
+
+This module imports torch only inside the functions that need it: labelling with an ONNX model does without.
+"""
+
+import json
+import pickle
+import re
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gender_recognizer.images import IMAGE_SIZE, LOADER_VERSION
+
+if TYPE_CHECKING:
+    from gender_recognizer.classifier import GenderClassifier
+
+BUNDLED_MODEL = Path(__file__).parent / "weights" / "smallcnn.onnx"
+METADATA_KEY = "gender_recognizer"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model file says of itself.
+
+    Attributes:
+        classes: names of the classes, in the order of the probabilities.
+        image_size: (height, width) of the pictures it takes.
+        loader_version: version of the loader that made its training pictures.
+        temperature: what the logits are divided by before the softmax.
+        version: version of this package that wrote it.
+        training_data: folder, or description, of the pictures it was trained on.
+        metrics: what was measured at the end of training, by name such as `test/acc`.
+    """
+
+    classes: tuple[str, ...]
+    image_size: tuple[int, int] = IMAGE_SIZE
+    loader_version: int = LOADER_VERSION
+    temperature: float = 1.0
+    version: str = field(default_factory=lambda: version("gender_recognizer"))
+    training_data: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a model whose pictures were made differently from what `load_image` makes now."""
+        if tuple(self.image_size) != IMAGE_SIZE:
+            raise ValueError(f"the model takes pictures of {self.image_size}, this version makes {IMAGE_SIZE}")
+        if self.loader_version != LOADER_VERSION:
+            raise ValueError(
+                f"the model was trained with loader version {self.loader_version}, this is {LOADER_VERSION}; "
+                f"train it again, or install gender_recognizer {self.version}"
+            )
+
+
+def find_model(model_path: str | None, outputs: Path) -> Path:
+    """Return the file of a model.
+
+    Args:
+        model_path: a `.ckpt` or `.onnx` file; None for the bundled model; `latest` for the best checkpoint of
+            the newest training run.
+        outputs: where training runs are.
+
+    Raises:
+        ValueError: there is no such file or run, or the file is of another kind.
+    """
+    if model_path is None:
+        return BUNDLED_MODEL
+    if model_path == "latest":
+        return best_checkpoint(newest_run(outputs))
+    path = Path(model_path)
+    if path.suffix not in (".ckpt", ".onnx"):
+        raise ValueError(f"model_path is '{model_path}'; expected a .ckpt or .onnx file, or 'latest'")
+    if not path.is_file():
+        raise ValueError(f"model_path '{path.absolute()}' does not exist")
+    return path
+
+
+def newest_run(outputs: Path) -> Path:
+    """Return the run folder below `outputs` whose `checkpoints/` changed last.
+
+    Raises:
+        ValueError: there is none.
+    """
+    folders = [file.parent for file in outputs.rglob("checkpoints/*.ckpt")]
+    if not folders:
+        raise ValueError(f"no training run with a checkpoint below '{outputs}'; train first")
+    return max(set(folders), key=lambda folder: folder.stat().st_mtime).parent
+
+
+def best_checkpoint(run_dir: Path) -> Path:
+    """Return the checkpoint of a run with the highest validation accuracy in its name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    scored = {}
+    for path in (run_dir / "checkpoints").glob("model_state-*.ckpt"):
+        if match := re.search(r"val_acc-(\d+\.\d+)", path.name):
+            scored[path] = float(match[1])
+    if not scored:
+        raise ValueError(f"no checkpoint called model_state-*.ckpt in '{run_dir / 'checkpoints'}'")
+    return max(scored, key=scored.__getitem__)
+
+
+def load_classifier(path: Path) -> "tuple[GenderClassifier, ModelInfo]":
+    """Return the classifier of a `.ckpt` in evaluation mode, on the CPU, and what the file says of it.
+
+    Raises:
+        ValueError: the file is no checkpoint of ours, would run code, or was made for other pictures.
+    """
+    import torch
+
+    from gender_recognizer.classifier import GenderClassifier
+
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise ValueError(
+            f"'{path}' is refused: it is not a plain checkpoint, and loading it could run code it contains"
+        ) from None
+    except (RuntimeError, EOFError, UnicodeDecodeError, KeyError) as error:
+        raise ValueError(f"'{path}' is not a checkpoint: {str(error).splitlines()[0]}") from None
+    if not isinstance(checkpoint, dict) or not {"hyper_parameters", "state_dict"} <= checkpoint.keys():
+        raise ValueError(f"'{path}' is not a checkpoint of gender_recognizer: no hyper_parameters and state_dict")
+    settings = checkpoint["hyper_parameters"]
+    carried = {name: settings[name] for name in ("image_size", "loader_version")} | checkpoint.get(METADATA_KEY, {})
+    info = ModelInfo(**carried | {"classes": tuple(settings["classes"])})
+    classifier = GenderClassifier(**settings)
+    classifier.load_state_dict(checkpoint["state_dict"])
+    return classifier.eval(), info
+
+
+def save_checkpoint(classifier: "GenderClassifier", info: ModelInfo, path: Path) -> None:
+    """Write a `.ckpt` without the optimizer's state: weights, hyperparameters and `info`."""
+    import torch
+
+    carried = asdict(info)
+    del carried["classes"]  # one source: the hyperparameters
+    checkpoint = {
+        "hyper_parameters": dict(classifier.hparams),
+        "state_dict": classifier.state_dict(),
+        METADATA_KEY: carried,
+    }
+    torch.save(checkpoint, path)
+
+
+def export_onnx(classifier: "GenderClassifier", info: ModelInfo, path: Path) -> None:
+    """Write one `.onnx` file: uint8 `images` `(N, 100, 80, 3)` to float32 `probabilities` `(N, num_classes)`."""
+    import onnx
+    import torch
+
+    class Deployed(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = classifier.network
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            logits = self.network(images.permute(0, 3, 1, 2).float())
+            return torch.softmax(logits / info.temperature, dim=1)
+
+    training = classifier.training
+    classifier.eval()
+    program = torch.onnx.export(
+        Deployed().eval(),
+        (torch.zeros(2, *info.image_size, 3, dtype=torch.uint8),),
+        dynamo=True,
+        input_names=["images"],
+        output_names=["probabilities"],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        external_data=False,
+        verbose=False,
+    )
+    classifier.train(training)
+    model = program.model_proto
+    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(asdict(info))})
+    onnx.save(model, path)
+
+
+def parse_info(metadata: dict[str, str], path: Path) -> ModelInfo:
+    """Return what the metadata of an ONNX file says of the model.
+
+    Raises:
+        ValueError: it was not written by `export_onnx`, or for other pictures.
+    """
+    if METADATA_KEY not in metadata:
+        raise ValueError(f"'{path}' was not exported by gender_recognizer: it does not say what its classes are")
+    carried = json.loads(metadata[METADATA_KEY])
+    return ModelInfo(**carried | {key: tuple(carried[key]) for key in ("classes", "image_size")})

@@ -1,0 +1,79 @@
+"""Small pictures made on the spot, and one small training run that many tests look at."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from PIL import Image
+
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # for the commands that tests start
+
+PROJECT = Path(__file__).resolve().parents[1]
+RED, BLUE = (200, 40, 40), (40, 40, 200)
+
+
+def save_picture(path, colour, seed, size=(60, 70)):
+    """Save a noisy picture of one colour; `size` is (width, height)."""
+    noise = np.random.default_rng(seed).normal(0, 25, (size[1], size[0], 3))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray((np.array(colour) + noise).clip(0, 255).astype(np.uint8)).save(path)
+    return path
+
+
+def make_colour_data(root, count=40, wrong=4):
+    """Make `count` red pictures in female/ and blue ones in male/, the first `wrong` of each in the other's folder."""
+    for index in range(count):
+        female, male = ("male", "female") if index < wrong else ("female", "male")
+        save_picture(root / female / f"red_{index:03}.png", RED, index)
+        save_picture(root / male / f"blue_{index:03}.png", BLUE, 1000 + index)
+    return root
+
+
+def train_settings(*overrides):
+    """Return the plain settings that `scripts/train.py` would get."""
+    from train import register_resolvers
+
+    register_resolvers()
+    with initialize_config_dir(str(PROJECT / "configs"), version_base="1.3"):
+        config = compose("train", [*SMALL_RUN, *overrides])
+    return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+
+
+SMALL_RUN = ["model.widths=[8,8]", "model.stem_width=8", "data.batch_size=16", "trainer.accelerator=cpu"]
+"""Overrides that make a run of `scripts/train.py` small."""
+
+
+@pytest.fixture(scope="session")
+def colour_data(tmp_path_factory):
+    return make_colour_data(tmp_path_factory.mktemp("colour"))
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def colour_runs(tmp_path_factory, colour_data, cache_dir):
+    """Return run folders trained on red = female, blue = male, by the order of the classes."""
+    from train import train
+
+    runs = {}
+    for classes in (("female", "male"), ("male", "female")):
+        run_dir = tmp_path_factory.mktemp("-".join(classes))
+        settings = train_settings(
+            f"data.root={colour_data}",
+            f"data.cache_dir={cache_dir}",
+            f"data.classes=[{','.join(classes)}]",
+            "data.split_fractions=[0.5,0.25,0.25]",
+            "trainer.max_epochs=6",
+            "classifier.lr=0.02",
+        )
+        train(settings, run_dir)
+        runs[classes] = run_dir
+    return runs
