@@ -40,7 +40,8 @@ def read_settings(arguments: list[str]) -> dict[str, Any]:
         ValueError: an argument is not understood, or there is no folder, or more than one.
     """
     keys = OmegaConf.load(CONFIGS / "process.yaml").keys()
-    paths, overrides, folders = {}, [], []
+    paths: dict[str, str | None] = {}
+    overrides, folders = [], []
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if equals and key in PATHS:
@@ -51,16 +52,16 @@ def read_settings(arguments: list[str]) -> dict[str, Any]:
             raise ValueError(f"unknown option '{argument}'; --help shows what there is")
         else:
             folders.append(argument)
-    if len(folders) + ("input_dir" in paths) != 1:
-        given = [*folders, *([paths["input_dir"]] if "input_dir" in paths else [])]
-        raise ValueError(f"expected one folder, got {given or 'none'}; usage: process.py folder/ [key=value ...]")
+    folders += [paths["input_dir"]] if "input_dir" in paths else []
+    if len(folders) != 1:
+        raise ValueError(f"expected one folder, got {folders or 'none'}; usage: process.py folder/ [key=value ...]")
     try:
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
             config = compose("process", overrides)
     except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(str(error).splitlines()[0]) from None
+        raise ValueError(f"{' '.join(overrides)}: {str(error).splitlines()[0]}") from None
     paths = {key: None if value == "null" else value for key, value in paths.items()}
-    return OmegaConf.to_container(config) | {"input_dir": [*folders, None][0]} | paths
+    return OmegaConf.to_container(config) | paths | {"input_dir": folders[0]}
 
 
 def process(settings: dict[str, Any]) -> int:

@@ -70,6 +70,7 @@ def colour_runs(tmp_path_factory, colour_data, cache_dir):
             f"data.root={colour_data}",
             f"data.cache_dir={cache_dir}",
             f"data.classes=[{','.join(classes)}]",
+            f"data.test_root={make_colour_data(run_dir / 'unseen', count=13, wrong=3)}",
             "data.split_fractions=[0.5,0.25,0.25]",
             "trainer.max_epochs=6",
             "classifier.lr=0.02",

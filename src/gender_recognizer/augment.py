@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+MID_GREY = 127.5
+"""Pixel value around which contrast changes."""
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -61,11 +64,10 @@ class Augmentation:
         shape = (len(images), 1, 1, 1)
         brightness = 1 + torch.empty(shape, device=images.device).uniform_(-self.light, self.light)
         contrast = 1 + torch.empty(shape, device=images.device).uniform_(-self.light, self.light)
-        mean = images.mean(dim=(1, 2, 3), keepdim=True)
         grey = (torch.rand(len(images), device=images.device) < self.grey).nonzero()[:, 0]
         images[grey] = images[grey].mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
         changed = torch.empty_like(images, memory_format=torch.channels_last)
-        return torch.addcmul(mean * (brightness - contrast), images, contrast, out=changed).clamp_(0, 255)
+        return torch.addcmul(MID_GREY * (brightness - contrast), images, contrast, out=changed).clamp_(0, 255)
 
     def _erase(self, images: Tensor) -> None:
         """Cover a random patch of some pictures with a random colour, in place."""

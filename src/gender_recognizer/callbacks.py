@@ -28,16 +28,24 @@ GRID_IMAGES = 64
 WORST_ERRORS = 24
 
 
-class SeedEachEpoch(Callback):
-    """Seed torch by seed, epoch and process, so that a resumed run draws what an undisturbed one would."""
+class SeedEachStep(Callback):
+    """Seed torch by seed, step and process, so that a resumed run draws what an undisturbed one would.
+
+    A step's augmentation is drawn before its `on_train_batch_start`, and a resumed epoch has no
+    `on_train_epoch_start`: each step is therefore seeded at the end of the one before.
+    """
 
     def __init__(self, seed: int) -> None:
         """Remember the seed."""
         self.seed = seed
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Seed augmentation and dropout of the epoch."""
-        torch.manual_seed((self.seed * 10_007 + trainer.current_epoch) * 10_007 + trainer.global_rank)
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Seed the first step."""
+        torch.manual_seed((self.seed * 1_000_003 + trainer.global_step) * 1_009 + trainer.global_rank)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Seed the next step."""
+        self.on_train_start(trainer, pl_module)
 
 
 class Speed(Callback):
@@ -47,6 +55,7 @@ class Speed(Callback):
     """
 
     WARM_UP = 2
+    EVERY = 5  # batches: showing numbers takes about as long as reading a batch
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget an earlier run."""
@@ -66,6 +75,8 @@ class Speed(Callback):
         steps_left = trainer.estimated_stepping_batches - trainer.global_step
         self.images_per_second = self.images / seconds
         self.minutes_left = steps_left * seconds / (self.batches - self.WARM_UP) / 60
+        if self.batches % self.EVERY:
+            return
         shown = {"images/s": self.images_per_second, "min left": self.minutes_left}
         pl_module.log_dict(shown, prog_bar=True, logger=False, on_step=True, on_epoch=False)
 
@@ -187,9 +198,9 @@ def curve_figures(probabilities: Tensor, targets: Tensor, classes: list[str]) ->
     """
     count = len(classes)
     metrics = {
-        "confusion_matrix": (MulticlassConfusionMatrix(count), {"labels": classes}),
-        "roc": (MulticlassROC(count), {"score": True}),
-        "precision_recall": (MulticlassPrecisionRecallCurve(count), {"score": True}),
+        "confusion_matrix": (MulticlassConfusionMatrix(count, sync_on_compute=False), {"labels": classes}),
+        "roc": (MulticlassROC(count, sync_on_compute=False), {"score": True}),
+        "precision_recall": (MulticlassPrecisionRecallCurve(count, sync_on_compute=False), {"score": True}),
     }
     figures = {}
     for name, (metric, options) in metrics.items():

@@ -7,12 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
-from torchmetrics import MetricCollection
+from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
 from torchmetrics.wrappers import ClasswiseWrapper
 
 from gender_recognizer.images import IMAGE_SIZE, LOADER_VERSION
 from gender_recognizer.networks import build_network
+
+STAGES = ("train", "val", "test")
 
 
 class GenderClassifier(lightning.LightningModule):
@@ -48,9 +50,8 @@ class GenderClassifier(lightning.LightningModule):
         self.save_hyperparameters(logger=False)
         self.network = build_network(num_classes=len(classes), **network).to(memory_format=torch.channels_last)
         metrics = _metrics(classes)
-        self.metrics = nn.ModuleDict(
-            {f"{stage}_metrics": metrics.clone(prefix=f"{stage}/") for stage in ("train", "val", "test")}
-        )
+        self.metrics = nn.ModuleDict({f"{stage}_metrics": metrics.clone(prefix=f"{stage}/") for stage in STAGES})
+        self.losses = nn.ModuleDict({f"{stage}_loss": MeanMetric() for stage in STAGES})
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits `(N, num_classes)` of images `(N, 3, 100, 80)` in 0..255."""
@@ -61,8 +62,7 @@ class GenderClassifier(lightning.LightningModule):
         images, targets = batch
         logits = self(images).float()
         loss = nn.functional.cross_entropy(logits, targets, label_smoothing=self.hparams["label_smoothing"])
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(targets), sync_dist=True)
-        self.metrics["train_metrics"].update(logits.detach(), targets)
+        self._update("train", loss.detach(), logits.detach(), targets)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
@@ -79,9 +79,12 @@ class GenderClassifier(lightning.LightningModule):
         with torch.autocast(self.device.type, enabled=False):
             logits = self(images)
         loss = nn.functional.cross_entropy(logits, targets)
-        self.log(f"{stage}/loss", loss, on_epoch=True, batch_size=len(targets), sync_dist=True)
-        self.metrics[f"{stage}_metrics"].update(logits, targets)
+        self._update(stage, loss, logits, targets)
         return logits.softmax(dim=1)
+
+    def _update(self, stage: str, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
+        self.losses[f"{stage}_loss"].update(loss, weight=len(targets))
+        self.metrics[f"{stage}_metrics"].update(logits, targets)
 
     def on_train_epoch_end(self) -> None:
         """Log the training metrics of the epoch."""
@@ -96,8 +99,10 @@ class GenderClassifier(lightning.LightningModule):
         self._log_metrics("test")
 
     def _log_metrics(self, stage: str) -> None:
-        metrics = self.metrics[f"{stage}_metrics"]
-        self.log_dict(metrics.compute())
+        """Log loss and metrics over all processes: `compute` gathers them, in every process at this same point."""
+        loss, metrics = self.losses[f"{stage}_loss"], self.metrics[f"{stage}_metrics"]
+        self.log_dict({f"{stage}/loss": loss.compute(), **metrics.compute()})
+        loss.reset()
         metrics.reset()
 
     def configure_optimizers(self) -> dict[str, Any]:
@@ -108,7 +113,7 @@ class GenderClassifier(lightning.LightningModule):
             {"params": decayed, "weight_decay": self.hparams["weight_decay"]},
             {"params": others, "weight_decay": 0.0},
         ]
-        optimizer = AdamW(groups, lr=self.hparams["lr"])
+        optimizer = AdamW(groups, lr=self.hparams["lr"], fused=True)
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = OneCycleLR(optimizer, self.hparams["lr"], steps, pct_start=self.hparams["warmup_fraction"])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -123,5 +128,6 @@ def _metrics(classes: list[str]) -> MetricCollection:
             "balanced_acc": MulticlassAccuracy(count, average="macro"),
             "auroc": MulticlassAUROC(count, thresholds=None),
             "per_class": ClasswiseWrapper(MulticlassAccuracy(count, average=None), classes, prefix="acc_"),
-        }
+        },
+        compute_groups=False,  # a wrapped metric cannot share another's state
     )

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -197,6 +198,7 @@ class FaceDataModule(lightning.LightningDataModule):
             collate_fn=_keep,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,
+            generator=torch.Generator(),  # else starting to read changes what is drawn next, resumed or not
         )
 
     def _world(self) -> tuple[int, int]:
@@ -223,7 +225,9 @@ def split_indices(groups: np.ndarray, fractions: Sequence[float], seed: int) -> 
         ValueError: a part with a fraction above 0 gets nothing.
     """
     names = np.unique(groups)
-    subsets = random_split(range(len(names)), fractions, torch.Generator().manual_seed(seed))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of empty parts, which are looked at below
+        subsets = random_split(range(len(names)), fractions, torch.Generator().manual_seed(seed))
     parts = [np.nonzero(np.isin(groups, names[list(subset)]))[0] for subset in subsets]
     for fraction, part in zip(fractions, parts, strict=True):
         if fraction > 0 and len(part) == 0:

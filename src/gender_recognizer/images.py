@@ -115,7 +115,7 @@ def _resized(image: Image.Image) -> np.ndarray:
     image = _to_rgb(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
     if orientation in _TURNS:
         image = image.transpose(_TURNS[orientation])
-    return np.asarray(image)
+    return np.array(image)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -120,7 +120,7 @@ def load_classifier(path: Path) -> "tuple[GenderClassifier, ModelInfo]":
             f"'{path}' is refused: it is not a plain checkpoint, and loading it could run code it contains"
         ) from None
     except (RuntimeError, EOFError, UnicodeDecodeError, KeyError) as error:
-        raise ValueError(f"'{path}' is not a checkpoint: {str(error).splitlines()[0]}") from None
+        raise ValueError(f"'{path}' is not a checkpoint: reading it ended in {type(error).__name__}") from None
     if not isinstance(checkpoint, dict) or not {"hyper_parameters", "state_dict"} <= checkpoint.keys():
         raise ValueError(f"'{path}' is not a checkpoint of gender_recognizer: no hyper_parameters and state_dict")
     settings = checkpoint["hyper_parameters"]

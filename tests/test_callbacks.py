@@ -1,0 +1,67 @@
+import csv
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import metadata
+
+from gender_recognizer.callbacks import class_balance_figure, named_grid_figure, worst_errors
+
+
+@pytest.fixture(scope="module")
+def accumulator(colour_runs):
+    """Return everything that TensorBoard would show of a run."""
+    run_dir = colour_runs["female", "male"]
+    return EventAccumulator(str(run_dir / "tensorboard"), size_guidance={"images": 0, "scalars": 0}).Reload()
+
+
+def test_scalars_are_there_for_every_epoch(accumulator):
+    for name in ("train/loss", "train/acc", "val/loss", "val/acc", "val/balanced_acc", "val/auroc", "val/acc_female"):
+        assert len(accumulator.Scalars(name)) >= 6
+    assert "lr-AdamW/pg1" in accumulator.Tags()["scalars"]
+
+
+def test_pictures_are_there(accumulator):
+    shown = set(accumulator.Tags()["images"])
+    assert {"class_balance", "augmented_training_batch"} <= shown
+    for stage in ("val", "test"):
+        figures = {f"{stage}/{name}" for name in ("confusion_matrix", "roc", "precision_recall", "worst_errors")}
+        assert figures <= shown
+
+
+def test_class_histograms_and_pr_curves_are_there(accumulator, colour_runs):
+    tags = accumulator.Tags()
+    assert {f"class_balance/{part}" for part in ("train", "validation", "test")} <= set(tags["histograms"])
+    assert {f"{stage}/{name}" for stage in ("val", "test") for name in ("female", "male")} <= set(tags["tensors"])
+    histogram = accumulator.Histograms("class_balance/train")[0].histogram_value
+    with (colour_runs["female", "male"] / "split.csv").open() as file:
+        labels = [row["label"] for row in csv.DictReader(file) if row["part"] == "train"]
+    assert [count for count in histogram.bucket if count] == [labels.count("female"), labels.count("male")]
+
+
+def test_hparams_tab_has_the_final_metrics(accumulator):
+    summaries = accumulator.summary_metadata
+    content = summaries["_hparams_/session_start_info"].plugin_data.content
+    parameters = metadata.parse_session_start_info_plugin_data(content).hparams
+    assert parameters["classifier/lr"].number_value == 0.02
+    assert parameters["model/name"].string_value == "smallcnn"
+    content = summaries["_hparams_/experiment"].plugin_data.content
+    names = {info.name.tag for info in metadata.parse_experiment_plugin_data(content).metric_infos}
+    assert {"final/val_acc", "final/test_acc", "final/test_auroc"} <= names
+    assert accumulator.Scalars("final/test_acc")[-1].value > 0.7
+
+
+def test_worst_errors_are_the_surest_wrong_answers():
+    probabilities = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.0, 1.0], [0.7, 0.3]])
+    targets = torch.tensor([0, 0, 0, 0, 1])
+    assert worst_errors(probabilities, targets).tolist() == [3, 1, 4, 2]
+    assert worst_errors(probabilities, targets, count=2).tolist() == [3, 1]
+
+
+def test_figures_show_every_class_and_name():
+    figure = class_balance_figure({"train": {"female": 3, "male": 5}, "test": {"female": 1, "male": 0}})
+    (axes,) = figure.axes
+    assert sorted(text.get_text() for text in axes.texts) == ["0", "1", "3", "5"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["female", "male"]
+    figure = named_grid_figure(torch.zeros(7, 3, 10, 8, dtype=torch.uint8), [f"{index}.jpg" for index in range(7)])
+    assert [axes.get_title() for axes in figure.axes if axes.get_title()] == [f"{index}.jpg" for index in range(7)]

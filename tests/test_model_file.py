@@ -1,0 +1,143 @@
+import os
+import pickle
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from gender_recognizer import model_file
+from gender_recognizer.classifier import GenderClassifier
+from gender_recognizer.model_file import (
+    BUNDLED_MODEL,
+    ModelInfo,
+    best_checkpoint,
+    export_onnx,
+    find_model,
+    load_classifier,
+    newest_run,
+    save_checkpoint,
+)
+from gender_recognizer.predictor import OnnxPredictor, TorchPredictor, load_predictor
+
+IMAGES = np.random.default_rng(0).integers(0, 255, (9, 100, 80, 3), dtype=np.uint8)
+INFO = ModelInfo(("female", "male"), temperature=1.7, training_data="noise", metrics={"test/acc": 0.5})
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    torch.manual_seed(0)
+    classifier = GenderClassifier(["female", "male"], {"name": "smallcnn", "widths": [8, 8]})
+    classifier.network(torch.from_numpy(IMAGES).permute(0, 3, 1, 2))  # moves the batch norms' statistics
+    folder = tmp_path_factory.mktemp("model")
+    save_checkpoint(classifier, INFO, folder / "model.ckpt")
+    export_onnx(classifier, INFO, folder / "model.onnx")
+    return folder
+
+
+def test_onnx_is_one_file(files):
+    assert sorted(path.name for path in files.iterdir()) == ["model.ckpt", "model.onnx"]
+
+
+def test_both_files_give_the_same_probabilities_for_any_batch(files):
+    predictors = [load_predictor(files / "model.ckpt"), load_predictor(files / "model.onnx")]
+    assert [type(predictor) for predictor in predictors] == [TorchPredictor, OnnxPredictor]
+    for count in (1, 2, 9):
+        torch_probabilities, onnx_probabilities = (predictor.predict(IMAGES[:count]) for predictor in predictors)
+        assert torch_probabilities.shape == (count, 2)
+        assert np.abs(torch_probabilities - onnx_probabilities).max() < 1e-5
+        assert np.abs(onnx_probabilities - predictors[1].predict(IMAGES)[:count]).max() < 1e-5
+        assert np.allclose(onnx_probabilities.sum(axis=1), 1, atol=1e-6)
+
+
+def test_temperature_divides_the_logits(files):
+    predictor = TorchPredictor(files / "model.ckpt")
+    with torch.no_grad():
+        logits = predictor.classifier(torch.from_numpy(IMAGES).permute(0, 3, 1, 2))
+    assert np.allclose(predictor.predict(IMAGES), (logits / 1.7).softmax(1), atol=1e-6)
+
+
+def test_both_files_carry_what_the_model_is(files):
+    assert load_predictor(files / "model.ckpt").info == INFO
+    assert load_predictor(files / "model.onnx").info == INFO
+
+
+def test_a_pickle_that_would_run_code_is_refused(tmp_path):
+    class Attack:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    for name, write in (("torch", lambda path: torch.save({"state_dict": Attack()}, path)), ("pickle", None)):
+        path = tmp_path / f"{name}.ckpt"
+        write(path) if write else path.write_bytes(pickle.dumps(Attack()))
+        with pytest.raises(ValueError, match=r"is refused: .* could run code"):
+            load_classifier(path)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 broken", b"<html>"])
+def test_what_is_no_checkpoint_is_refused(tmp_path, content):
+    (tmp_path / "a.ckpt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a.ckpt' is (refused|not a checkpoint)"):
+        load_classifier(tmp_path / "a.ckpt")
+
+
+def test_checkpoint_of_another_project_is_refused(tmp_path):
+    torch.save({"weights": torch.zeros(1)}, tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match="not a checkpoint of gender_recognizer"):
+        load_classifier(tmp_path / "a.ckpt")
+
+
+def test_onnx_of_another_project_and_garbage_are_refused(tmp_path, files):
+    (tmp_path / "a.onnx").write_bytes(b"garbage")
+    with pytest.raises(ValueError, match="is not an ONNX model"):
+        OnnxPredictor(tmp_path / "a.onnx")
+    model = onnx.load(files / "model.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "b.onnx")
+    with pytest.raises(ValueError, match="was not exported by gender_recognizer"):
+        OnnxPredictor(tmp_path / "b.onnx")
+
+
+def test_model_of_another_loader_or_size_is_refused(files, monkeypatch):
+    monkeypatch.setattr(model_file, "LOADER_VERSION", 999)
+    for name in ("model.ckpt", "model.onnx"):
+        with pytest.raises(ValueError, match=r"trained with loader version 1, this is 999"):
+            load_predictor(files / name)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match=r"takes pictures of \(64, 64\)"):
+        ModelInfo(("a", "b"), image_size=(64, 64))
+
+
+def test_default_model_is_the_bundled_one(tmp_path):
+    assert find_model(None, tmp_path) == BUNDLED_MODEL
+
+
+def test_latest_is_the_best_checkpoint_of_the_newest_run(tmp_path):
+    for number, run in enumerate(("newer", "older", "sweep/3")):
+        folder = tmp_path / run / "checkpoints"
+        folder.mkdir(parents=True)
+        for name in (
+            "model_state-epoch-01-val_acc-0.7000.ckpt",
+            "model_state-epoch-00-val_acc-0.9000.ckpt",
+            "last.ckpt",
+        ):
+            (folder / name).touch()
+        os.utime(folder, (number, 10 - number))
+    assert newest_run(tmp_path) == tmp_path / "newer"
+    assert find_model("latest", tmp_path).name == "model_state-epoch-00-val_acc-0.9000.ckpt"
+    assert find_model("latest", tmp_path).is_relative_to(tmp_path / "newer")
+
+
+@pytest.mark.parametrize(
+    ("model_path", "message"),
+    [("latest", "no training run"), ("a.pt", "expected a .ckpt or .onnx"), ("missing.onnx", "does not exist")],
+)
+def test_model_that_is_not_there_is_named(tmp_path, model_path, message):
+    with pytest.raises(ValueError, match=message):
+        find_model(model_path, tmp_path)
+
+
+def test_run_without_a_best_checkpoint_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"no checkpoint called model_state"):
+        best_checkpoint(tmp_path)

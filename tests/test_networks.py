@@ -1,0 +1,73 @@
+import pytest
+import torch
+
+from gender_recognizer import networks
+from gender_recognizer.networks import NETWORKS, Normalize, SmallCNN, build_network
+
+IMAGES = torch.randint(0, 256, (3, 3, 100, 80), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, "resnet18", "mobilenet_v3_small", "googlenet", "squeezenet1_1"])
+@pytest.mark.parametrize("num_classes", [2, 5])
+def test_logits_of_uint8_images_train_and_do_not_depend_on_the_batch(name, num_classes):
+    network = build_network(name, num_classes)
+    logits = network(IMAGES)
+    assert logits.shape == (3, num_classes)
+    logits.sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+    network.eval()
+    with torch.no_grad():
+        together, alone = network(IMAGES), network(IMAGES[1:2])
+    assert torch.allclose(together[1:2], alone, atol=1e-4)
+
+
+def test_float_and_uint8_pixels_give_the_same():
+    network = SmallCNN().eval()
+    with torch.no_grad():
+        assert torch.equal(network(IMAGES), network(IMAGES.float()))
+
+
+def test_smallcnn_is_as_small_as_it_says():
+    network = SmallCNN().eval()
+    multiply_adds = []
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(
+                lambda module, _, output: multiply_adds.append(output[0].numel() * module.weight[0].numel())
+            )
+    with torch.no_grad():
+        network(IMAGES[:1])
+    assert sum(parameter.numel() for parameter in network.parameters()) == 694_210
+    assert sum(multiply_adds) == pytest.approx(22.7e6, abs=0.05e6)
+
+
+def test_normalize_brings_mean_to_0_and_std_to_1():
+    normalized = Normalize(mean=(10, 20, 30), std=(1, 2, 5))(torch.tensor([11, 24, 40]).view(1, 3, 1, 1))
+    assert torch.allclose(normalized.flatten(), torch.tensor([1.0, 2.0, 2.0]), atol=1e-5)
+
+
+def test_unknown_network_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"no network is called 'smalcnn'; known: smallcnn, alexnet"):
+        build_network("smalcnn", 2)
+
+
+def test_network_for_another_size_is_refused():
+    with pytest.raises(ValueError, match="'vit_b_16' cannot take pictures of 100x80"):
+        build_network("vit_b_16", 2)
+
+
+def test_unreachable_weights_are_one_clear_error(monkeypatch):
+    def unreachable(*args, **kwargs):
+        raise networks.URLError("no route")
+
+    monkeypatch.setattr(networks.torchvision.models, "get_model", unreachable)
+    with pytest.raises(ValueError, match=r"weights of 'resnet18' cannot be fetched \(no route\); set model.pretrained"):
+        build_network("resnet18", 2, pretrained=True)
+
+
+def test_pretrained_network_gets_a_new_last_layer(monkeypatch):
+    get_model = networks.torchvision.models.get_model
+    monkeypatch.setattr(networks.torchvision.models, "get_model", lambda name, weights: get_model(name, weights=None))
+    assert build_network("mobilenet_v3_small", 3, pretrained=True)(IMAGES).shape == (3, 3)
+    with pytest.raises(ValueError, match="no last linear layer"):
+        build_network("squeezenet1_1", 3, pretrained=True)
