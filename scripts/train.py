@@ -73,11 +73,12 @@ def train(settings: dict[str, Any], run_dir: Path) -> float:
         auto_insert_metric_name=False,
         monitor="val/acc",
         mode="max",
-        save_last=True,
     )
+    # `save_last` would write only where the best is written: a resumed run would lose every epoch since.
+    last = ModelCheckpoint(run_dir / "checkpoints", filename="last", enable_version_counter=False)
     trainer = lightning.Trainer(
         **trainer_arguments(settings["trainer"]),
-        callbacks=[checkpoint, *build_callbacks(settings)],
+        callbacks=[checkpoint, last, *build_callbacks(settings)],
         logger=tensorboard,
         default_root_dir=run_dir,
         num_sanity_val_steps=0,

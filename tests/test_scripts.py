@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import BLUE, PROJECT, RED, SMALL_RUN, make_colour_data, save_picture
 
 from gender_recognizer.images import load_image
@@ -220,6 +221,13 @@ def test_without_own_pictures_the_sample_is_used_and_said(tmp_path):
     assert re.search(r"^checkpoints/model_state-epoch-00-val_acc-[01]\.\d{4}\.ckpt$", names, re.MULTILINE)
     assert "balanced_acc" in done.stdout
     assert "images/s" in done.stdout
+
+
+def test_last_checkpoint_is_that_of_the_last_epoch_also_when_it_is_not_the_best(colour_runs):
+    for run_dir in colour_runs.values():
+        last = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
+        assert last["epoch"] == 5
+        assert len(list((run_dir / "checkpoints").glob("*.ckpt"))) == 2
 
 
 def start_training(folder, *arguments):

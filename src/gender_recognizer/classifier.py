@@ -121,13 +121,13 @@ class GenderClassifier(lightning.LightningModule):
 
 def _metrics(classes: list[str]) -> MetricCollection:
     """Return accuracy, balanced accuracy (mean recall), AUROC and the accuracy within each class."""
-    count = len(classes)
+    count, fast = len(classes), {"validate_args": False}
     return MetricCollection(
         {
-            "acc": MulticlassAccuracy(count, average="micro"),
-            "balanced_acc": MulticlassAccuracy(count, average="macro"),
-            "auroc": MulticlassAUROC(count, thresholds=None),
-            "per_class": ClasswiseWrapper(MulticlassAccuracy(count, average=None), classes, prefix="acc_"),
+            "acc": MulticlassAccuracy(count, average="micro", **fast),
+            "balanced_acc": MulticlassAccuracy(count, average="macro", **fast),
+            "auroc": MulticlassAUROC(count, thresholds=None, **fast),
+            "per_class": ClasswiseWrapper(MulticlassAccuracy(count, average=None, **fast), classes, prefix="acc_"),
         },
         compute_groups=False,  # a wrapped metric cannot share another's state
     )
