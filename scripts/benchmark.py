@@ -4,8 +4,8 @@
 
 Alternates, in one run, (a) bare steps: forward, backward and optimizer on one random batch, and (b) the same
 steps by `Trainer.fit` on real pictures: cache, loader, augmentation, metrics, callbacks. Prints the images/s of
-each round, their medians and the median of the ratios b / a, and saves them below outputs/benchmark/. Run it with nothing else
-on the machine.
+each round, their medians and the median of the ratios b / a, and saves them below outputs/benchmark/. Run it
+with nothing else on the machine.
 """
 
 import json
