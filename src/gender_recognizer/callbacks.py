@@ -105,8 +105,10 @@ class TensorBoardPictures(Callback):
         data: FaceDataModule = trainer.datamodule
         writer: SummaryWriter = trainer.logger.experiment
         writer.add_figure("class_balance", class_balance_figure(data.counts()))
+        # TensorBoard cuts the outer bins at the smallest and largest value: these edges leave all equally wide.
+        edges = np.linspace(0, len(data.classes) - 1, len(data.classes) + 1)
         for part, dataset in data.parts.items():
-            writer.add_histogram(f"class_balance/{part}", dataset.targets, bins=np.arange(len(data.classes) + 1) - 0.5)
+            writer.add_histogram(f"class_balance/{part}", dataset.targets, bins=edges)
         images = data.parts["train"].__getitems__(list(range(min(GRID_IMAGES, len(data.parts["train"])))))[0]
         if data.augmentation is not None:
             images = data.augmentation(images)
@@ -205,7 +207,9 @@ def curve_figures(probabilities: Tensor, targets: Tensor, classes: list[str]) ->
     figures = {}
     for name, (metric, options) in metrics.items():
         metric.update(probabilities, targets)
-        figures[name], axes = metric.plot(**options)
+        figures[name], _ = metric.plot(**options)
+        axes = figures[name].axes[0]
+        axes.set_title(name.replace("_", " "))
         if name != "confusion_matrix":
             _name_curves(axes, classes)
     return figures
