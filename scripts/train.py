@@ -25,7 +25,6 @@ from lightning.pytorch.callbacks import (
     EarlyStopping,
     LearningRateMonitor,
     ModelCheckpoint,
-    RichProgressBar,
     WeightAveraging,
 )
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -37,7 +36,7 @@ from rich.table import Table
 from torch.optim.swa_utils import get_ema_avg_fn
 
 from gender_recognizer.augment import Augmentation
-from gender_recognizer.callbacks import SeedEachStep, Speed, TensorBoardPictures, class_balance_figure
+from gender_recognizer.callbacks import ProgressBar, SeedEachStep, Speed, TensorBoardPictures, class_balance_figure
 from gender_recognizer.classifier import GenderClassifier
 from gender_recognizer.datamodule import FaceDataModule
 from gender_recognizer.model_file import ModelInfo, export_onnx, load_classifier, newest_run
@@ -111,7 +110,8 @@ def build_data(settings: dict[str, Any]) -> FaceDataModule:
     root = Path(options.pop("root"))
     if root == PROJECT / "data" and not any((root / name).is_dir() for name in options["classes"]):
         root = PROJECT / "data" / "sample"
-        logger.warning("no pictures in data/%s: training on the sample in data/sample", options["classes"][0])
+        folders = " or ".join(f"data/{name}" for name in options["classes"])
+        logger.warning("no pictures in %s: training on the sample in data/sample", folders)
         options["batch_size"] = min(options["batch_size"], 16)
     test_root = options.pop("test_root")
     augmentation = options.pop("augmentation")
@@ -133,7 +133,7 @@ def build_callbacks(settings: dict[str, Any]) -> list[Callback]:
         SeedEachStep(settings["seed"]),
         Speed(),
         TensorBoardPictures(),
-        RichProgressBar(),
+        ProgressBar(),
     ]
     if settings["ema_decay"] is not None:
         callbacks.append(WeightAveraging(avg_fn=get_ema_avg_fn(settings["ema_decay"])))
@@ -160,6 +160,11 @@ def find_checkpoint(settings: dict[str, Any], run_dir: Path) -> Path | None:
     path = run_dir / "checkpoints" / "last.ckpt" if settings["ckpt_path"] == "last" else Path(settings["ckpt_path"])
     if not path.is_file():
         raise ValueError(f"ckpt_path '{path}' does not exist")
+    made_for = load_classifier(path)[0].hparams
+    if made_for["network"] != settings["model"] or made_for["classes"] != settings["data"]["classes"]:
+        raise ValueError(
+            f"ckpt_path '{path}' is a {made_for['network']} for {made_for['classes']}; go on with the same options"
+        )
     return path
 
 
@@ -229,7 +234,7 @@ def main(cfg: DictConfig) -> float:
     settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     try:
         return train(settings, Path(HydraConfig.get().runtime.output_dir))
-    except (ValueError, OSError, TypeError, MisconfigurationException) as error:
+    except (ValueError, OSError, TypeError, KeyError, MisconfigurationException) as error:
         fail(error)
 
 

@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 import os
+import pickle
 import signal
 import time
 
@@ -140,3 +141,11 @@ def test_dataset_reads_single_samples_and_whole_batches_alike():
         assert np.array_equal(image.permute(1, 2, 0), images[data.rows[index]])
         assert np.array_equal(image, batch[position])
         assert target == targets[position]
+
+
+def test_dataset_goes_to_another_process_without_its_pictures(paths, tmp_path):
+    images = ImageCache(paths, tmp_path / "cache").images
+    data = FaceDataset(images, np.array([0, 3]), np.array([0, 1]))
+    sent = pickle.dumps(data)
+    assert len(sent) < 24_000
+    assert np.array_equal(pickle.loads(sent)[1][0], data[1][0])

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import BLUE, PROJECT, RED, SMALL_RUN, make_colour_data, save_picture
+from conftest import BLUE, PROJECT, RED, SMALL_RUN, make_colour_data, save_picture, train_settings
+from train import train as train_in_process
 
 from gender_recognizer.images import load_image
 from gender_recognizer.predictor import load_predictor
@@ -223,6 +224,18 @@ def test_without_own_pictures_the_sample_is_used_and_said(tmp_path):
     assert "images/s" in done.stdout
 
 
+def test_same_seed_same_run_and_another_seed_same_split(tmp_path, colour_data, cache_dir):
+    results = []
+    for number, seed in enumerate((3, 3, 4)):
+        (tmp_path / str(number)).mkdir()
+        options = [f"data.root={colour_data}", f"data.cache_dir={cache_dir}", "trainer.max_epochs=1", f"seed={seed}"]
+        train_in_process(train_settings(*options), tmp_path / str(number))
+        results.append([(tmp_path / str(number) / name).read_text() for name in ("metrics.json", "split.csv")])
+    assert results[0] == results[1]
+    assert results[0][0] != results[2][0]
+    assert results[0][1] == results[2][1]
+
+
 def test_last_checkpoint_is_that_of_the_last_epoch_also_when_it_is_not_the_best(colour_runs):
     for run_dir in colour_runs.values():
         last = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
@@ -281,14 +294,17 @@ def test_two_processes_share_one_run_folder_and_agree_with_one(tmp_path):
     [
         (["data.root={missing}"], "no folder '{missing}/female'"),
         (["ckpt_path=last"], "no training run with a checkpoint"),
-        (["model.name=resnet999"], "no network is called 'resnet999'"),
+        (["data.root={colour}", "model.name=resnet999"], "no network is called 'resnet999'"),
+        (["data.root={colour}", "ckpt_path={run}/checkpoints/last.ckpt", "model.widths=[4]"], "go on with the same"),
     ],
 )
-def test_training_mistakes_end_in_one_line(tmp_path, arguments, message):
-    missing = tmp_path / "missing"
-    done = train(*(argument.format(missing=missing) for argument in arguments), f"outputs={tmp_path}/out")
+def test_training_mistakes_end_in_one_line(tmp_path, colour_data, colour_runs, arguments, message):
+    run_dir = shutil.copytree(colour_runs["female", "male"], tmp_path / "run")
+    names = {"missing": tmp_path / "missing", "colour": colour_data, "run": run_dir}
+    done = train(*(argument.format(**names) for argument in arguments), f"outputs={tmp_path}/out")
     assert done.returncode == 2
-    assert message.format(missing=missing) in done.stderr
+    assert message.format(**names) in done.stderr
+    assert done.stderr.count("error: ") == 1
     assert "Traceback" not in done.stdout + done.stderr
 
 

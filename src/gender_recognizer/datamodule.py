@@ -87,7 +87,9 @@ class FaceDataModule(lightning.LightningDataModule):
         self.unreadable: dict[Path, str] = {}
 
     def prepare_data(self) -> None:
-        """Decode the pictures into the cache, in one process of each machine."""
+        """Decode the pictures into the cache, in one process of each machine; a second call changes nothing."""
+        if self.parts:
+            return
         cache = self._read(self.root)[0]
         if self.split == "grouped":
             cache.near_duplicate_groups()

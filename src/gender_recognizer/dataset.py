@@ -175,6 +175,17 @@ class FaceDataset(Dataset):
         """
         self.images, self.rows, self.targets = images, rows, targets
 
+    def __getstate__(self) -> dict:
+        """Send a memory map to a worker process by its file's name, not by its content."""
+        path = self.images.filename if isinstance(self.images, np.memmap) else None
+        return self.__dict__ | ({"images": path} if path else {})
+
+    def __setstate__(self, state: dict) -> None:
+        """Open the memory map again."""
+        self.__dict__ = state
+        if isinstance(self.images, str | Path):
+            self.images = np.load(self.images, mmap_mode="r")
+
     def __len__(self) -> int:
         return len(self.rows)
 
