@@ -67,7 +67,11 @@ def test_bundled_model_labels_the_sample_as_its_folders_say(tmp_path):
 
 
 def test_results_are_saved_beside_the_script_and_nothing_else_appears(tmp_path, pictures):
-    shutil.copytree(PROJECT, tmp_path / "copy", ignore=shutil.ignore_patterns(".venv", ".git", "outputs", "data"))
+    shutil.copytree(
+        PROJECT,
+        tmp_path / "copy",
+        ignore=shutil.ignore_patterns(".venv", ".git", "outputs", "data", "process_results*"),
+    )
     before = set((tmp_path / "copy").rglob("*")) | set(pictures.rglob("*"))
     done = run(tmp_path / "copy/scripts/process.py", pictures, cwd=tmp_path / "copy", PYTHONDONTWRITEBYTECODE="1")
     assert done.returncode == 0, done.stderr

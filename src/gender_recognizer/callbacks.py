@@ -42,7 +42,8 @@ class SeedEachStep(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Seed the first step."""
-        torch.manual_seed((self.seed * 1_000_003 + trainer.global_step) * 1_009 + trainer.global_rank)
+        generator = torch.default_generator if pl_module.device.type == "cpu" else torch  # torch asks every device
+        generator.manual_seed((self.seed * 1_000_003 + trainer.global_step) * 1_009 + trainer.global_rank)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Seed the next step."""
@@ -64,7 +65,7 @@ class Speed(Callback):
     """
 
     WARM_UP = 2
-    EVERY = 5  # batches: showing numbers takes about as long as reading a batch
+    EVERY = 10  # batches: showing numbers takes longer than reading a batch
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget an earlier run."""

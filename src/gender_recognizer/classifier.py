@@ -51,26 +51,26 @@ class GenderClassifier(lightning.LightningModule):
         self.network = build_network(num_classes=len(classes), **network).to(memory_format=torch.channels_last)
         metrics = _metrics(classes)
         self.metrics = nn.ModuleDict({f"{stage}_metrics": metrics.clone(prefix=f"{stage}/") for stage in STAGES})
-        self.losses = nn.ModuleDict({f"{stage}_loss": MeanMetric() for stage in STAGES})
+        self.outputs: dict[str, list[tuple[Tensor, Tensor]]] = {stage: [] for stage in STAGES}
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits `(N, num_classes)` of images `(N, 3, 100, 80)` in 0..255."""
         return self.network(images)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Return the loss of a batch, and log it and the learning rate."""
+        """Return the loss of a batch, with label smoothing."""
         images, targets = batch
         logits = self(images).float()
         loss = nn.functional.cross_entropy(logits, targets, label_smoothing=self.hparams["label_smoothing"])
-        self._update("train", loss.detach(), logits.detach(), targets)
+        self.outputs["train"].append((logits.detach(), targets))
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Log loss and metrics of a batch and return its probabilities `(N, num_classes)`."""
+        """Return the probabilities `(N, num_classes)` of a batch."""
         return self._evaluate(batch, "val")
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Log loss and metrics of a batch and return its probabilities `(N, num_classes)`."""
+        """Return the probabilities `(N, num_classes)` of a batch."""
         return self._evaluate(batch, "test")
 
     def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str) -> Tensor:
@@ -78,13 +78,8 @@ class GenderClassifier(lightning.LightningModule):
         # Full precision whatever the trainer's: a score must be that of the model that is shipped.
         with torch.autocast(self.device.type, enabled=False):
             logits = self(images)
-        loss = nn.functional.cross_entropy(logits, targets)
-        self._update(stage, loss, logits, targets)
+        self.outputs[stage].append((logits, targets))
         return logits.softmax(dim=1)
-
-    def _update(self, stage: str, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
-        self.losses[f"{stage}_loss"].update(loss, weight=len(targets))
-        self.metrics[f"{stage}_metrics"].update(logits, targets)
 
     def on_train_epoch_end(self) -> None:
         """Log the training metrics of the epoch."""
@@ -99,10 +94,12 @@ class GenderClassifier(lightning.LightningModule):
         self._log_metrics("test")
 
     def _log_metrics(self, stage: str) -> None:
-        """Log loss and metrics over all processes: `compute` gathers them, in every process at this same point."""
-        loss, metrics = self.losses[f"{stage}_loss"], self.metrics[f"{stage}_metrics"]
-        self.log_dict({f"{stage}/loss": loss.compute(), **metrics.compute()})
-        loss.reset()
+        """Log the metrics of an epoch, over all processes; doing so batch by batch would cost a hundredth of a step."""
+        logits, targets = (torch.cat(parts) for parts in zip(*self.outputs[stage], strict=True))
+        self.outputs[stage].clear()
+        metrics = self.metrics[f"{stage}_metrics"]
+        metrics.update(logits, targets)
+        self.log_dict(metrics.compute())  # gathered in every process at this same point
         metrics.reset()
 
     def configure_optimizers(self) -> dict[str, Any]:
@@ -119,11 +116,20 @@ class GenderClassifier(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
+class MeanCrossEntropy(MeanMetric):
+    """Mean cross-entropy of logits `(N, num_classes)` with targets `(N,)`, without label smoothing."""
+
+    def update(self, logits: Tensor, targets: Tensor) -> None:
+        """Add the samples of a batch."""
+        super().update(nn.functional.cross_entropy(logits, targets, reduction="none"))
+
+
 def _metrics(classes: list[str]) -> MetricCollection:
-    """Return accuracy, balanced accuracy (mean recall), AUROC and the accuracy within each class."""
+    """Return loss, accuracy, balanced accuracy (mean recall), AUROC and the accuracy within each class."""
     count, fast = len(classes), {"validate_args": False}
     return MetricCollection(
         {
+            "loss": MeanCrossEntropy(),
             "acc": MulticlassAccuracy(count, average="micro", **fast),
             "balanced_acc": MulticlassAccuracy(count, average="macro", **fast),
             "auroc": MulticlassAUROC(count, thresholds=None, **fast),
