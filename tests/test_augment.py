@@ -70,3 +70,9 @@ def test_erased_patch_has_one_colour(images):
         assert 10 <= patch.shape[1] <= 40
         assert 8 <= patch.shape[2] <= 32
         assert (patch == patch[:, :1, :1]).all()
+
+
+@pytest.mark.parametrize("options", [{"scale": (0, 1)}, {"scale": (1.2, 0.8)}, {"grey": 1.5}, {"shift": -0.1}])
+def test_ranges_that_make_no_sense_are_refused(options):
+    with pytest.raises(ValueError, match=f"augmentation.{next(iter(options))} is .*; expected"):
+        Augmentation(**options)

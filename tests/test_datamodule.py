@@ -84,6 +84,7 @@ def test_too_few_pictures_are_an_error():
         ({"split_fractions": (0.8, 0.1, 0.2)}, "add up to 1"),
         ({"split_fractions": (0.9, 0.1)}, "three shares"),
         ({"batch_size": 0}, "data.batch_size is 0"),
+        ({"batch_size": "many"}, "data.batch_size is many"),
     ],
 )
 def test_wrong_options_are_refused(tmp_path, options, message):

@@ -32,6 +32,14 @@ class Augmentation:
     grey: float = 0.1
     erase: float = 0.25
 
+    def __post_init__(self) -> None:
+        """Refuse ranges that make no sense."""
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"augmentation.scale is {self.scale}; expected 0 < smallest <= largest")
+        for name in ("aspect", "shift", "light", "grey", "erase"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"augmentation.{name} is {getattr(self, name)}; expected 0 to 1")
+
     def __call__(self, images: Tensor) -> Tensor:
         """Return a changed copy, float32 `(N, 3, H, W)` in 0..255, of uint8 `(N, 3, H, W)`."""
         count, _, height, width = images.shape

@@ -73,8 +73,8 @@ class FaceDataModule(lightning.LightningDataModule):
             raise ValueError(f"data.split is '{split}'; expected 'grouped' or 'random'")
         if len(split_fractions) != 3 or min(split_fractions) < 0 or abs(sum(split_fractions) - 1) > 1e-6:
             raise ValueError(f"data.split_fractions is {list(split_fractions)}; expected three shares that add up to 1")
-        if batch_size < 1:
-            raise ValueError(f"data.batch_size is {batch_size}; expected 1 or more")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"data.batch_size is {batch_size}; expected a whole number, 1 or more")
         self.root, self.test_root, self.cache_dir = root, test_root, cache_dir
         self.classes = list(classes)
         train, validation, test = split_fractions
