@@ -11,7 +11,7 @@ from conftest import BLUE, RED, save_picture
 
 from gender_recognizer import dataset
 from gender_recognizer.dataset import FaceDataset, ImageCache, list_samples, read_metadata
-from gender_recognizer.images import load_image
+from gender_recognizer.images import load_image, load_or_reason
 
 CLASSES = ("female", "male")
 
@@ -69,7 +69,7 @@ def test_cache_holds_what_the_loader_returns_and_never_a_neighbour(paths, tmp_pa
 
 def test_cache_is_used_again_and_rebuilt_when_a_file_changes(paths, tmp_path, monkeypatch):
     ImageCache(paths, tmp_path / "cache")
-    monkeypatch.setattr(dataset, "load_image", lambda path: pytest.fail("decoded again"))
+    monkeypatch.setattr(dataset, "load_or_reason", lambda path: pytest.fail("decoded again"))
     ImageCache(paths, tmp_path / "cache")
     monkeypatch.undo()
     save_picture(paths[0], BLUE, 99)
@@ -89,9 +89,9 @@ def slow_build(paths, folder, started):
     def slow_load(path):
         started.set()
         time.sleep(0.3)
-        return load_image(path)
+        return load_or_reason(path)
 
-    dataset.load_image = slow_load
+    dataset.load_or_reason = slow_load
     ImageCache(paths, folder)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from gender_recognizer.images import IMAGE_SIZE, LOADER_VERSION, find_images, load_image
+from gender_recognizer.images import IMAGE_SIZE, LOADER_VERSION, find_images, load_or_reason
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class ImageCache:
         images = np.lib.format.open_memmap(partial, "w+", np.uint8, (len(paths), *IMAGE_SIZE, 3))
         unreadable = {}
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            results = pool.map(_load_or_reason, paths)
+            results = pool.map(load_or_reason, paths)
             for row, result in enumerate(tqdm(results, "decoding", len(paths), unit="img", disable=None)):
                 if isinstance(result, str):
                     unreadable[row] = result
@@ -123,13 +123,6 @@ class ImageCache:
         images.flush()
         os.replace(partial, self.folder / "images.npy")
         (self.folder / "index.json").write_text(json.dumps({"key": key, "unreadable": unreadable}))
-
-
-def _load_or_reason(path: Path) -> np.ndarray | str:
-    try:
-        return load_image(path)
-    except (OSError, ValueError) as error:
-        return str(error)
 
 
 def _cache_key(paths: Sequence[Path]) -> str:

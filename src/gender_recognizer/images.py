@@ -85,6 +85,16 @@ def load_image(path: str | os.PathLike[str]) -> np.ndarray:
         return decode_image(file)
 
 
+def load_or_reason(path: Path) -> np.ndarray | str:
+    """Return the picture in a file as `load_image` does or, when that fails, the reason."""
+    try:
+        return load_image(path)
+    except OSError as error:
+        return error.strerror or str(error)
+    except ValueError as error:
+        return str(error)
+
+
 def decode_image(file: BinaryIO) -> np.ndarray:
     """Return the picture in an open binary file as uint8 RGB of shape (100, 80, 3), as `load_image` does.
 

@@ -12,7 +12,7 @@ from typing import TextIO
 
 import numpy as np
 
-from gender_recognizer.images import load_image
+from gender_recognizer.images import load_or_reason
 from gender_recognizer.predictor import Predictor
 
 LABELLED, FAILED = "labelled", "failed"
@@ -49,7 +49,7 @@ def label_images(
         batch_size: pictures that go through the network at once; labels do not depend on it.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        decoded = _ahead(((path, pool.submit(_load_or_reason, path)) for path in paths), 2 * batch_size)
+        decoded = _ahead(((path, pool.submit(load_or_reason, path)) for path in paths), 2 * batch_size)
         while batch := list(islice(decoded, batch_size)):
             results = [future.result() for _, future in batch]
             images = [result for result in results if not isinstance(result, str)]
@@ -62,15 +62,6 @@ def label_images(
                     probabilities = next(rows)
                     best = int(probabilities.argmax())
                     yield Record(name, LABELLED, predictor.info.classes[best], float(probabilities[best]))
-
-
-def _load_or_reason(path: Path) -> np.ndarray | str:
-    try:
-        return load_image(path)
-    except OSError as error:
-        return error.strerror or str(error)
-    except ValueError as error:
-        return str(error)
 
 
 def _ahead(jobs: Iterator[tuple[Path, Future]], count: int) -> Iterator[tuple[Path, Future]]:
