@@ -2,6 +2,7 @@
 
 import logging
 import time
+from itertools import islice
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -119,7 +120,8 @@ class TensorBoardPictures(Callback):
         edges = np.linspace(0, len(data.classes) - 1, len(data.classes) + 1)
         for part, dataset in data.parts.items():
             writer.add_histogram(f"class_balance/{part}", dataset.targets, bins=edges)
-        images = data.parts["train"].__getitems__(list(range(min(GRID_IMAGES, len(data.parts["train"])))))[0]
+        first_batch = list(islice(data.train_dataloader().sampler, GRID_IMAGES))
+        images = data.parts["train"].__getitems__(first_batch)[0]
         if data.augmentation is not None:
             images = data.augmentation(images)
         writer.add_image("augmented_training_batch", make_grid(images.byte(), nrow=8))
