@@ -66,7 +66,7 @@ class Speed(Callback):
     """
 
     WARM_UP = 2
-    EVERY = 10  # batches: showing numbers takes longer than reading a batch
+    EVERY = 25  # batches: showing numbers takes longer than reading a batch
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget an earlier run."""
