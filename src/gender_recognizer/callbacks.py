@@ -197,6 +197,7 @@ def class_balance_figure(counts: dict[str, dict[str, int]]) -> Figure:
         left = np.arange(len(counts)) + (index - (len(classes) - 1) / 2) * width
         axes.bar_label(axes.bar(left, [part[name] for part in counts.values()], width, label=name))
     axes.set_xticks(range(len(counts)), list(counts))
+    axes.margins(y=0.12)  # room for the numbers above the bars
     axes.set(ylabel="pictures", title="Pictures of each class")
     axes.legend()
     return figure
