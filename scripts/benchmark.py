@@ -18,10 +18,11 @@ from typing import Any
 import lightning
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
-from train import PROJECT, build_data, keep_freed_memory, register_resolvers, trainer_arguments
+from train import PROJECT, build_data, fail, keep_freed_memory, register_resolvers, trainer_arguments
 
 from gender_recognizer.callbacks import SeedEachStep, Speed
 from gender_recognizer.classifier import GenderClassifier
@@ -89,9 +90,12 @@ def main() -> int:
         return 2
     register_resolvers()
     keep_freed_memory()
-    with initialize_config_dir(str(PROJECT / "configs"), version_base="1.3"):
-        config = compose("train", sys.argv[2:])
-    results = benchmark_training(OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+    try:
+        with initialize_config_dir(str(PROJECT / "configs"), version_base="1.3"):
+            config = compose("train", sys.argv[2:])
+        results = benchmark_training(OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+    except (ValueError, OSError, HydraException) as error:
+        fail(error)
     table = Table("images/s", *(str(index + 1) for index in range(ROUNDS)), "median")
     for name in ("bare", "training"):
         table.add_row(name, *(f"{speed:.0f}" for speed in results[name]), f"{statistics.median(results[name]):.0f}")

@@ -311,6 +311,13 @@ def test_training_mistakes_end_in_one_line(tmp_path, colour_data, colour_runs, a
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_benchmark_of_a_missing_folder_ends_in_one_line(tmp_path):
+    done = run(PROJECT / "scripts/benchmark.py", "training", f"data.root={tmp_path}/missing", f"outputs={tmp_path}")
+    assert done.returncode == 2
+    assert f"error: no folder '{tmp_path}/missing/female'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.skipif(not FAIRFACE.is_dir(), reason="../shared/faces/fairface is not there")
 def test_real_faces_are_labelled_well(tmp_path):
     folder = tmp_path / "faces"

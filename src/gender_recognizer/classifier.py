@@ -27,7 +27,7 @@ class GenderClassifier(lightning.LightningModule):
         self,
         classes: list[str],
         network: dict[str, Any],
-        lr: float = 3e-3,
+        lr: float = 2e-3,
         weight_decay: float = 0.05,
         label_smoothing: float = 0.1,
         warmup_fraction: float = 0.1,
@@ -103,7 +103,7 @@ class GenderClassifier(lightning.LightningModule):
         metrics.reset()
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """Return AdamW and a schedule per step: linear-cosine warm-up, then cosine to zero (`OneCycleLR`)."""
+        """Return AdamW and a schedule per step: warm-up, then decay to about zero, both as a cosine (`OneCycleLR`)."""
         decayed = [parameter for parameter in self.network.parameters() if parameter.ndim > 1]
         others = [parameter for parameter in self.network.parameters() if parameter.ndim <= 1]
         groups = [

@@ -30,7 +30,7 @@ _BLOCK = 2048
 def near_duplicate_groups(images: np.ndarray) -> np.ndarray:
     """Return a group number for every image; exact and near duplicates share one.
 
-    Every pair is compared, block by block: 40,000 images take about 15 s on two cores. A chain of near
+    Every pair is compared, block by block: 40,000 images take about 20 s on two cores. A chain of near
     duplicates is one group. The number of a group is the index of its first image.
 
     Args:
