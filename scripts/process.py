@@ -1,16 +1,24 @@
 """Label every picture of a folder with a trained model.
 
     python scripts/process.py folder/
-    python scripts/process.py input_dir=folder/ [output_path=results.json] [model_path=latest] [batch_size=64]
+    python scripts/process.py input_dir=folder/ [output_path=results.json] [model_path=latest] [min_confidence=0.9]
 
-Saves process_results.json, {"img_1.jpg": "male", ...}, beside this script or at output_path, and next to it
-process_results.jsonl with one record for each file: status, label, probability, and why a file failed.
+The input is a folder (its sub-folders included), one picture, or a .txt with one path per line. Saves
+process_results.json, {"img_1.jpg": "male", ...}, beside this script or at output_path, and next to it
+process_results.jsonl with one record for each file: status, label, probability, and why a file has no label.
+A run that was interrupted goes on where it was when the same command is given again; resume=false starts over.
 model_path: an .onnx or .ckpt file; latest for the newest training run; without it the bundled model.
-Exit code: 0 all labelled, 2 wrong usage or nothing to label, 3 finished but some files failed.
+engine=ray labels on a Ray cluster, also s3:// and gs:// folders. Every option is in configs/process.yaml.
+Exit code: 0 all files done, 1 internal error, 2 wrong usage or nothing to label, 3 finished but some files failed,
+130 stopped with Ctrl-C.
 """
 
 import sys
-from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+from hashlib import sha256
+from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +28,25 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
-from gender_recognizer.images import find_images
-from gender_recognizer.labelling import FAILED, label_images, write_record, write_results
+from gender_recognizer.images import LOADER_VERSION, has_picture_header
+from gender_recognizer.labelling import (
+    BLANK,
+    FAILED,
+    LABELLED,
+    TOO_SMALL,
+    UNSURE,
+    Limits,
+)
+from gender_recognizer.listing import EXTENSIONS, File, Folder, read_list
+from gender_recognizer.local_engine import LocalEngine
 from gender_recognizer.model_file import find_model
-from gender_recognizer.predictor import load_predictor
+from gender_recognizer.predictor import Choice, available_cores, choose_device
+from gender_recognizer.result_files import FORMATS, ResultLog, Summary
 
 PROJECT = Path(__file__).resolve().parents[1]
 CONFIGS = PROJECT / "configs"
 PATHS = ("input_dir", "output_path", "model_path", "outputs")
+INTERRUPTED = 130
 
 
 def read_settings(arguments: list[str]) -> dict[str, Any]:
@@ -39,14 +58,14 @@ def read_settings(arguments: list[str]) -> dict[str, Any]:
     Raises:
         ValueError: an argument is not understood, or there is no folder, or more than one.
     """
-    keys = OmegaConf.load(CONFIGS / "process.yaml").keys()
+    keys = {*OmegaConf.load(CONFIGS / "process.yaml"), "engine", "ray"} - {"defaults"}
     paths: dict[str, str | None] = {}
     overrides, folders = [], []
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if equals and key in PATHS:
             paths[key] = value
-        elif equals and key in keys:
+        elif equals and key.split(".")[0] in keys:
             overrides.append(argument)
         elif argument.startswith("-"):
             raise ValueError(f"unknown option '{argument}'; --help shows what there is")
@@ -61,52 +80,134 @@ def read_settings(arguments: list[str]) -> dict[str, Any]:
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(f"{' '.join(overrides)}: {str(error).splitlines()[0]}") from None
     paths = {key: None if value == "null" else value for key, value in paths.items()}
-    return OmegaConf.to_container(config) | paths | {"input_dir": folders[0]}
+    settings = OmegaConf.to_container(config) | paths | {"input_dir": folders[0]}
+    check_settings(settings)
+    return settings
+
+
+def check_settings(settings: dict[str, Any]) -> None:
+    """Refuse values of the wrong type or range.
+
+    Raises:
+        ValueError: naming the option, its value and what is expected.
+    """
+    for name in ("batch_size", "num_workers"):
+        value = settings[name]
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise ValueError(f"{name} is {value}; expected a whole number, 1 or more")
+    for name in ("min_confidence", "min_size", "min_contrast", "max_pixels"):
+        if not isinstance(settings[name], int | float) or isinstance(settings[name], bool):
+            raise ValueError(f"{name} is {settings[name]}; expected a number")
+    for name in ("resume", "follow_links", "sniff", "allow_truncated"):
+        if not isinstance(settings[name], bool):
+            raise ValueError(f"{name} is {settings[name]}; expected true or false")
+    formats = settings["formats"]
+    if not isinstance(formats, list) or not formats or not set(formats) <= set(FORMATS):
+        raise ValueError(f"formats is {formats}; expected a list of {', '.join(FORMATS)}, such as [json,csv]")
 
 
 def process(settings: dict[str, Any]) -> int:
-    """Label the folder, write both files, and return the exit code."""
-    input_dir = Path(settings["input_dir"])
-    if not input_dir.is_dir():
-        raise ValueError(f"input_dir '{input_dir.absolute()}' is not a folder")
-    if not isinstance(settings["batch_size"], int) or settings["batch_size"] < 1:
-        raise ValueError(f"batch_size is {settings['batch_size']}; expected a whole number, 1 or more")
+    """Label what the settings name, write the result files, and return the exit code."""
+    limits = Limits(**{field.name: settings[field.name] for field in fields(Limits)})
     output_path = find_output(settings["output_path"])
     model_path = find_model(settings["model_path"], Path(settings["outputs"] or PROJECT / "outputs"))
-    paths = list(find_images(input_dir))
-    if not paths:
-        raise ValueError(f"no pictures in '{input_dir.absolute()}'")
-    predictor = load_predictor(model_path)
-    tell(f"{len(paths)} pictures, model {model_path.name}, classes {', '.join(predictor.info.classes)}")
-    labels, reasons = {}, {}
-    with output_path.with_suffix(".jsonl").open("w", encoding="utf-8") as log:
-        records = label_images(paths, input_dir, predictor, settings["batch_size"])
-        for record in tqdm(records, "labelling", len(paths), unit="img", disable=None):
-            write_record(record, log)
-            if record.status == FAILED:
-                reasons[record.file] = record.reason
-            else:
-                labels[record.file] = record.label
-    write_results(labels, output_path)
-    for file, reason in reasons.items():
-        tell(f"failed: {file!r}: {reason}")
-    counts = ", ".join(f"{count} {label}" for label, count in sorted(Counter(labels.values()).items()))
-    tell(f"{len(labels)} labelled ({counts or 'none'}), {len(reasons)} failed: {output_path}")
-    return 3 if reasons else 0
+    source = find_input(settings)
+    files = iter(source)
+    first = next(files, None)
+    if first is None:
+        raise ValueError(f"no pictures in '{Path(settings['input_dir']).absolute()}'")
+    choice = choose_device(model_path, settings["device"])
+    engine = start_engine(choice, limits, settings)
+    try:
+        log = ResultLog(output_path, describe(settings["input_dir"], choice, limits), limits, settings["resume"])
+        tell(f"model {choice.path.name}, classes {', '.join(engine.info.classes)}, on {choice.device} ({choice.why})")
+        if log.problem:
+            tell(f"starting over: {log.log_path.name} was {log.problem}")
+        if log.resumed:
+            tell(f"going on after {log.resumed} records of an earlier run; resume=false starts over")
+        complete = run(engine, chain([first], files), log)
+    finally:
+        engine.close()
+    summary = log.finish(settings["formats"], complete)
+    report(summary, source, output_path)
+    if not complete:
+        tell("stopped before the end; the same command goes on from here")
+        return INTERRUPTED
+    return 3 if summary.statuses[FAILED] else 0
+
+
+def start_engine(choice: Choice, limits: Limits, settings: dict[str, Any]) -> LocalEngine:
+    """Return the engine of the settings, ready to label."""
+    return LocalEngine(choice, limits, settings["num_workers"] or available_cores(), settings["batch_size"] or 32)
+
+
+def run(engine: LocalEngine, files: Iterable[File], log: ResultLog) -> bool:
+    """Label the files that are not in the log yet; says whether nobody stopped it with Ctrl-C."""
+    try:
+        with tqdm(desc="labelling", unit="img", disable=None) as bar:
+            for records in engine.label(log.skip_done(files)):
+                log.add(records)
+                bar.update(len(records))
+    except KeyboardInterrupt:
+        return False
+    return True
+
+
+def find_input(settings: dict[str, Any]) -> Iterable[File]:
+    """Return the files that `input_dir` names.
+
+    Raises:
+        ValueError: there is nothing of that name, or it is no folder, picture or list.
+    """
+    if "://" in settings["input_dir"]:
+        raise ValueError(f"input_dir '{settings['input_dir']}' needs engine=ray")
+    path = Path(settings["input_dir"])
+    if path.is_dir() and settings["input_dir"]:
+        return Folder(path, settings["follow_links"], settings["sniff"])
+    if path.is_file():
+        if path.suffix.lower() == ".txt":
+            return read_list(path)
+        if path.suffix.lower() in EXTENSIONS or has_picture_header(path):
+            return [File(path.name, str(path))]
+    why = "" if path.exists() else ": it does not exist"
+    raise ValueError(f"input_dir '{path.absolute()}' is not a folder, a picture or a .txt with one path per line{why}")
 
 
 def find_output(output_path: str | None) -> Path:
-    """Return the absolute path of the JSON file, and refuse one that cannot be written before the work starts."""
-    path = Path(output_path) if output_path else Path(__file__).parent / "process_results.json"
-    if path.is_dir():
+    """Return the absolute path of the JSON file."""
+    path = Path(output_path) if output_path else Path(__file__).parent
+    if path.is_dir() or str(output_path).endswith("/"):
         path /= "process_results.json"
-    if path.suffix == ".jsonl":
-        raise ValueError(f"output_path '{path}' is the name of the JSON file; the .jsonl is written next to it")
-    try:
-        path.with_suffix(".jsonl").open("a").close()
-    except OSError as error:
-        raise ValueError(f"output_path '{path.absolute()}' cannot be written: {error.strerror}") from None
+    if path.suffix in (".jsonl", ".csv"):
+        raise ValueError(f"output_path '{path}' is the name of the JSON file; the {path.suffix} is written next to it")
     return path.absolute()
+
+
+def describe(input_dir: str, choice: Choice, limits: Limits) -> dict[str, Any]:
+    """Return the head of the log: what makes the records of two runs comparable."""
+    decided = {name: value for name, value in asdict(limits).items() if name != "min_confidence"}
+    return {
+        "gender_recognizer": version("gender_recognizer"),
+        "loader_version": LOADER_VERSION,
+        "model": choice.path.name,
+        "model_sha256": sha256(choice.path.read_bytes()).hexdigest(),
+        "input_dir": input_dir if "://" in input_dir else str(Path(input_dir).absolute()),
+        "limits": decided,
+    }
+
+
+def report(summary: Summary, source: Iterable[File], output_path: Path) -> None:
+    """Say what became of the files."""
+    for record in summary.failures:
+        tell(f"failed: {record.file!r}: {record.reason}")
+    counts = summary.statuses
+    if hidden := counts[FAILED] - len(summary.failures):
+        tell(f"... and {hidden} more, listed in {output_path.with_suffix('.jsonl').name}")
+    labels = ", ".join(f"{count} {label}" for label, count in sorted(summary.labels.items())) or "none"
+    others = [f"{counts[status]} {status.replace('_', ' ')}" for status in (UNSURE, TOO_SMALL, BLANK) if counts[status]]
+    others += [f"{ignored} ignored"] if (ignored := getattr(source, "ignored", 0)) else []
+    parts = [f"{counts[LABELLED]} labelled ({labels})", *others, f"{counts[FAILED]} failed"]
+    tell(f"{counts.total()} files: {', '.join(parts)}: {output_path}")
 
 
 def tell(message: str) -> None:
@@ -124,6 +225,11 @@ def main() -> int:
     except ValueError as error:
         tell(f"error: {error}")
         return 2
+    except OSError as error:
+        tell(f"error: {error}; what was done so far is kept")
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 if __name__ == "__main__":

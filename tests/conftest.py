@@ -1,6 +1,9 @@
 """Small pictures made on the spot, and one small training run that many tests look at."""
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
+
+from gender_recognizer.model_file import ModelInfo
 
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # for the commands that tests start
@@ -46,6 +51,39 @@ def train_settings(*overrides):
 
 SMALL_RUN = ["model.widths=[8,8]", "model.stem_width=8", "data.batch_size=16", "trainer.accelerator=cpu"]
 """Overrides that make a run of `scripts/train.py` small."""
+
+
+class Redness:
+    """A predictor that needs no training: the redder, the more female."""
+
+    info = ModelInfo(("female", "male"))
+
+    def predict(self, images):
+        assert images.dtype == np.uint8
+        female = images[..., 0].mean(axis=(1, 2)) / 255
+        return np.stack([female, 1 - female], axis=1).astype(np.float32)
+
+
+def run(*arguments, cwd=PROJECT, timeout=120, **variables):
+    """Run Python with these arguments."""
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def process(*arguments, **options):
+    """Run `scripts/process.py`."""
+    return run(PROJECT / "scripts/process.py", *arguments, **options)
+
+
+def read_records(path):
+    """Return the records of a `process_results.jsonl`, after its head."""
+    return [json.loads(line) for line in path.read_text().splitlines()[1:]]
 
 
 @pytest.fixture(scope="session")

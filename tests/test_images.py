@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from gender_recognizer import images
-from gender_recognizer.images import find_images, load_image
+from gender_recognizer.images import load_image, open_regular, read_picture
 
 
 def picture(width=90, height=120, seed=0):
@@ -126,10 +126,9 @@ def test_unusable_content_is_refused_with_its_reason(tmp_path, content, reason):
 
 def test_too_many_pixels_are_refused_before_decoding(tmp_path, monkeypatch):
     path = save(tmp_path / "a.png", picture())
-    monkeypatch.setattr(images, "MAX_PIXELS", 90 * 120 - 1)
     monkeypatch.setattr(images, "_resized", lambda image: pytest.fail("decoded"))
-    with pytest.raises(ValueError, match="90x120 is more than 10,799 pixels"):
-        load_image(path)
+    with path.open("rb") as file, pytest.raises(ValueError, match="90x120 is more than 10,799 pixels"):
+        read_picture(file, max_pixels=90 * 120 - 1)
 
 
 def test_named_pipe_is_refused_and_does_not_hang(tmp_path):
@@ -138,8 +137,26 @@ def test_named_pipe_is_refused_and_does_not_hang(tmp_path):
         load_image(tmp_path / "a.jpg")
 
 
-def test_find_images_by_extension_sorted_without_hidden(tmp_path):
-    for name in ("b.JPG", "a.png", "sub/c.JpEg", ".hidden.jpg", ".cache/d.jpg", "notes.txt", "noextension"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    assert [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)] == ["a.png", "b.JPG", "sub/c.JpEg"]
+def test_file_that_grows_while_it_is_read_is_refused():
+    with pytest.raises(OSError, match="changed while it was read"):
+        open_regular("/proc/self/status")  # says that it is empty, and is not
+
+
+def test_large_file_is_read_piece_by_piece_with_the_same_result(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.jpg", picture())
+    at_once = load_image(path)
+    monkeypatch.setattr(images, "_READ_AT_ONCE", 10)
+    file, status = open_regular(path)
+    assert file.name != path
+    assert status.st_size == path.stat().st_size
+    assert difference(read_picture(file).pixels, at_once) == 0
+    file.close()
+
+
+def test_png_with_a_flipped_byte_is_not_taken_for_a_black_picture(tmp_path):
+    path = save(tmp_path / "a.png", picture())
+    content = bytearray(path.read_bytes())
+    content[content.index(b"IDAT") + 200] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="broken picture data"):
+        load_image(path)

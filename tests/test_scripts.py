@@ -13,28 +13,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import BLUE, PROJECT, RED, SMALL_RUN, make_colour_data, save_picture, train_settings
+from conftest import (
+    BLUE,
+    PROJECT,
+    RED,
+    SMALL_RUN,
+    make_colour_data,
+    process,
+    read_records,
+    run,
+    save_picture,
+    train_settings,
+)
 from train import train as train_in_process
 
 from gender_recognizer.images import load_image
 from gender_recognizer.predictor import load_predictor
 
 FAIRFACE = PROJECT.parent / "shared" / "faces" / "fairface"
-
-
-def run(*arguments, cwd=PROJECT, **variables):
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=cwd,
-        env=os.environ | variables,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
-def process(*arguments, **options):
-    return run(PROJECT / "scripts/process.py", *arguments, **options)
 
 
 def train(*arguments, **options):
@@ -61,7 +57,7 @@ def test_bundled_model_labels_the_sample_as_its_folders_say(tmp_path):
     assert np.mean([file.split("/")[0] == label for file, label in labels.items()]) >= 0.95
     assert done.stderr.splitlines()[-1].endswith(f"0 failed: {tmp_path}/out.json")
     assert done.stdout == ""
-    records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    records = read_records(tmp_path / "out.jsonl")
     assert {record["file"]: record["label"] for record in records} == labels
     assert all(0.5 <= record["probability"] <= 1 for record in records)
 
@@ -104,8 +100,7 @@ def test_labels_are_not_reversed_in_either_order_of_the_classes(tmp_path, pictur
     assert len(labels) == 12
     assert labels == {file: "female" if "red" in file else "male" for file in labels}
     predictor = load_predictor(model)
-    for line in (tmp_path / "out.jsonl").read_text().splitlines():
-        record = json.loads(line)
+    for record in read_records(tmp_path / "out.jsonl"):
         probability = predictor.predict(load_image(pictures / record["file"])[None]).max()
         assert record["probability"] == pytest.approx(float(probability), abs=1e-5)
 

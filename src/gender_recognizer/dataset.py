@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from gender_recognizer.images import IMAGE_SIZE, LOADER_VERSION, find_images, load_or_reason
+from gender_recognizer.images import IMAGE_SIZE, LOADER_VERSION, load_or_reason
+from gender_recognizer.listing import find_images
 
 logger = logging.getLogger(__name__)
 

@@ -1,94 +1,158 @@
-"""Label every picture of a folder: folder to records to `process_results.json`."""
+"""Files to records: read, decode, label. Every engine and the Python API use the same `Labeller`."""
 
-import json
-import os
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from itertools import islice
-from pathlib import Path
-from typing import TextIO
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import BinaryIO
 
 import numpy as np
 
-from gender_recognizer.images import load_or_reason
+from gender_recognizer.images import IMAGE_SIZE, MAX_PIXELS, Picture, open_regular, read_picture
+from gender_recognizer.listing import File
 from gender_recognizer.predictor import Predictor
 
-LABELLED, FAILED = "labelled", "failed"
+LABELLED, UNSURE, TOO_SMALL, BLANK, FAILED = "labelled", "unsure", "too_small", "blank", "failed"
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Record:
     """What became of one file.
 
     Attributes:
         file: path relative to the input folder, with `/`.
-        status: `labelled` or `failed`.
-        label: name of the most probable class; None for a failed file.
-        probability: its probability, in [0, 1]; None for a failed file.
-        reason: why it failed; None for a labelled file.
+        status: `labelled`, `unsure`, `too_small`, `blank` or `failed`.
+        label: name of the most probable class; None unless `labelled` or `unsure`.
+        probability: its probability, in [0, 1], rounded to 6 digits; None unless `labelled` or `unsure`.
+        reason: why it has no label; None for a labelled file.
+        frames: number of frames or pages, of which the first was labelled; None for a single one.
+        truncated: True if the file ends too early and what there is was labelled.
+        size: length of the file in bytes; None if it could not be opened.
+        modified: time of its last change in ns since 1970; None if it could not be opened.
     """
 
     file: str
-    status: str
+    status: str = FAILED
     label: str | None = None
     probability: float | None = None
     reason: str | None = None
+    frames: int | None = None
+    truncated: bool | None = None
+    size: int | None = None
+    modified: int | None = None
 
 
-def label_images(
-    paths: Iterable[Path], input_dir: Path, predictor: Predictor, batch_size: int = 64
-) -> Iterator[Record]:
-    """Yield one record for each file, in the order given; decoding runs ahead of the network in threads.
+@dataclass(frozen=True)
+class Limits:
+    """What is read and what is decided.
 
-    Args:
-        paths: files below `input_dir`.
-        input_dir: the folder to which the records' names are relative.
-        predictor: the model.
-        batch_size: pictures that go through the network at once; labels do not depend on it.
+    Attributes:
+        min_confidence: probability below which a picture is `unsure`, in [0, 1].
+        min_size: shorter side in pixels below which a picture is `too_small`.
+        min_contrast: difference between the largest and the smallest value, in 0..255, which some colour channel
+            must reach, or the picture is `blank`; 0 to label those too.
+        max_pixels: width x height above which a picture is not decoded.
+        allow_truncated: label what there is of a file that ends too early.
     """
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        decoded = _ahead(((path, pool.submit(load_or_reason, path)) for path in paths), 2 * batch_size)
-        while batch := list(islice(decoded, batch_size)):
-            results = [future.result() for _, future in batch]
-            images = [result for result in results if not isinstance(result, str)]
-            rows = iter(predictor.predict(np.stack(images)) if images else ())
-            for (path, _), result in zip(batch, results, strict=True):
-                name = path.relative_to(input_dir).as_posix()
-                if isinstance(result, str):
-                    yield Record(name, FAILED, reason=result)
-                else:
-                    probabilities = next(rows)
-                    best = int(probabilities.argmax())
-                    yield Record(name, LABELLED, predictor.info.classes[best], float(probabilities[best]))
+
+    min_confidence: float = 0.0
+    min_size: int = 16
+    min_contrast: int = 8
+    max_pixels: int = MAX_PIXELS
+    allow_truncated: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse values that make no sense."""
+        if not 0.0 <= self.min_confidence <= 1.0:
+            raise ValueError(f"min_confidence is {self.min_confidence}; expected a probability from 0 to 1")
+        for name in ("min_size", "min_contrast", "max_pixels"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more")
+
+    def status(self, probability: float) -> str:
+        """Return `labelled` or `unsure`."""
+        return UNSURE if probability < self.min_confidence else LABELLED
 
 
-def _ahead(jobs: Iterator[tuple[Path, Future]], count: int) -> Iterator[tuple[Path, Future]]:
-    """Yield the jobs in order, with `count` of them started before the first is asked for."""
-    started = deque(islice(jobs, count))
-    while started:
-        yield started.popleft()
-        started.extend(islice(jobs, 1))
+class Labeller:
+    """One model and its limits; may be used by several threads at once."""
+
+    def __init__(self, predictor: Predictor, limits: Limits | None = None) -> None:
+        """Take a model; without limits, the default ones."""
+        self.predictor, self.limits = predictor, limits or Limits()
+        self._local = threading.local()
+
+    def label_files(self, files: Sequence[File], contents: Sequence[bytes] | None = None) -> list[Record]:
+        """Return the records of files, whatever is wrong with them.
+
+        Args:
+            files: what to read.
+            contents: what is in them, where they were read already.
+        """
+        if contents is None:
+            return self.label_pictures([self.read(file) for file in files])
+        return self.label_pictures([self.read(file, content) for file, content in zip(files, contents, strict=True)])
+
+    def read(self, file: File, content: bytes | None = None) -> tuple[Record, Picture | None]:
+        """Return the picture in a file, or None and the record with the reason."""
+        record = Record(file.name, reason=file.problem, size=file.size, modified=file.modified)
+        if file.problem:
+            return record, None
+        try:
+            if content is not None:
+                return record, self._decode(BytesIO(content))
+            stream, status = open_regular(file.path)
+            record.size, record.modified = status.st_size, status.st_mtime_ns
+            with stream:
+                return record, self._decode(stream)
+        except OSError as error:
+            record.reason = error.strerror or str(error)
+        except ValueError as error:
+            record.reason = str(error)
+        return record, None
+
+    def label_pictures(self, read: Sequence[tuple[Record, Picture | None]]) -> list[Record]:
+        """Fill in and return the records of pictures."""
+        batch = [(record, picture) for record, picture in read if picture and self._accept(record, picture)]
+        if batch:
+            images = self._buffer(len(batch))
+            for row, (_, picture) in enumerate(batch):
+                images[row] = picture.pixels
+            for (record, _), probabilities in zip(batch, self.predictor.predict(images), strict=True):
+                best = int(probabilities.argmax())
+                record.label = self.predictor.info.classes[best]
+                record.probability = round(float(probabilities[best]), 6)
+                record.status = self.limits.status(record.probability)
+        return [record for record, _ in read]
+
+    def _decode(self, file: BinaryIO) -> Picture:
+        return read_picture(file, self.limits.max_pixels, self.limits.allow_truncated)
+
+    def _accept(self, record: Record, picture: Picture) -> bool:
+        """Say whether there is something to label; the record says why if not."""
+        record.frames = picture.frames if picture.frames > 1 else None
+        record.truncated = picture.truncated or None
+        width, height = picture.size
+        if min(width, height) < self.limits.min_size:
+            record.status, record.reason = TOO_SMALL, f"{width}x{height} pixels"
+        elif _is_below(picture.pixels, self.limits.min_contrast):
+            record.status, record.reason = BLANK, "one colour all over"
+        else:
+            return True
+        return False
+
+    def _buffer(self, count: int) -> np.ndarray:
+        """Return this thread's memory for `count` pictures, uint8 `(count, 100, 80, 3)`."""
+        images = getattr(self._local, "images", None)
+        if images is None or len(images) < count:
+            images = self._local.images = np.empty((count, *IMAGE_SIZE, 3), np.uint8)
+        return images[:count]
 
 
-def write_record(record: Record, file: TextIO) -> None:
-    """Append a record to a JSON Lines file."""
-    file.write(_to_json({name: value for name, value in asdict(record).items() if value is not None}) + "\n")
-
-
-def write_results(labels: dict[str, str], path: Path) -> None:
-    """Write `{file: label}` as sorted JSON, to a temporary file that then takes the place of `path`."""
-    text = _to_json(dict(sorted(labels.items())), indent=2) + "\n"
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-
-
-def _to_json(value: dict, indent: int | None = None) -> str:
-    r"""Return readable JSON that is valid UTF-8; bytes of a name that are not UTF-8 become their `\udcXX` escapes."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
-    return text.encode("utf-8", errors="backslashreplace").decode("utf-8")
+def _is_below(pixels: np.ndarray, contrast: int) -> bool:
+    """Say whether the values of each colour channel of `(100, 80, 3)` stay within less than `contrast`."""
+    for some in (pixels[::10, ::8], pixels):  # a hundred pixels tell almost always
+        values = some.reshape(-1, 3)
+        if (np.ptp(values, axis=0) >= contrast).any():
+            return False
+    return True

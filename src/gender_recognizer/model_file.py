@@ -9,14 +9,17 @@ import re
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from gender_recognizer.images import IMAGE_SIZE, LOADER_VERSION
 
 if TYPE_CHECKING:
     from gender_recognizer.classifier import GenderClassifier
 
-BUNDLED_MODEL = Path(__file__).parent / "weights" / "smallcnn.onnx"
+BUNDLED_MODEL = Path(__file__).parent / "weights" / "smallcnn-int8.onnx"
 METADATA_KEY = "gender_recognizer"
 
 
@@ -175,6 +178,52 @@ def export_onnx(classifier: "GenderClassifier", info: ModelInfo, path: Path) -> 
     model = program.model_proto
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(asdict(info))})
     onnx.save(model, path)
+
+
+def quantise_onnx(path: Path, images: np.ndarray, target: Path) -> None:
+    """Write an `.onnx` file that computes its convolutions with 8-bit integers, about twice as fast on a CPU.
+
+    Static quantisation (Jacob et al. 2018): the range of each convolution's input and output is the one that it
+    takes on `images`. Convolutions of less than 24 channels stay as they are, where integers gain nothing, and so
+    do those after a mean over positions, which ONNX Runtime 1.32 computes otherwise at the edges once it is
+    quantised.
+
+    Args:
+        path: a file that `export_onnx` wrote.
+        images: uint8 `(N, 100, 80, 3)`, some hundred pictures like those of the training.
+        target: the file to write.
+    """
+    import onnx
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(quantization.CalibrationDataReader):
+        def __init__(self) -> None:
+            self.batches = ({"images": images[start : start + 50]} for start in range(0, len(images), 50))
+
+        def get_next(self) -> dict | None:
+            return next(self.batches, None)
+
+    with TemporaryDirectory() as folder:
+        prepared = Path(folder, "prepared.onnx")
+        quant_pre_process(path, prepared, skip_symbolic_shape=True)
+        graph = onnx.load(prepared).graph
+        channels = {tensor.name: tensor.dims[1] for tensor in graph.initializer if len(tensor.dims) == 4}
+        means = {node.output[0] for node in graph.node if node.op_type == "AveragePool"}
+        convolutions = [node for node in graph.node if node.op_type == "Conv"]
+        quantization.quantize_static(
+            prepared,
+            target,
+            Reader(),
+            activation_type=quantization.QuantType.QUInt8,  # its kernels are the fast ones
+            per_channel=True,
+            reduce_range=True,  # processors without 8-bit dot products overflow on the full range
+            op_types_to_quantize=["Conv", "Relu"],
+            nodes_to_exclude=[n.name for n in convolutions if channels[n.input[1]] < 24 or n.input[0] in means],
+        )
+    model = onnx.load(target)
+    onnx.helper.set_model_props(model, {p.key: p.value for p in onnx.load(path).metadata_props})
+    onnx.save(model, target)
 
 
 def parse_info(metadata: dict[str, str], path: Path) -> ModelInfo:

@@ -1,11 +1,14 @@
 """Models that turn pictures into probabilities, from an `.onnx` file or a `.ckpt`."""
 
+import os
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from gender_recognizer.model_file import ModelInfo, load_classifier, parse_info
+
+_CUDA_PROVIDER = "CUDAExecutionProvider"
 
 
 class Predictor(Protocol):
@@ -19,14 +22,15 @@ class Predictor(Protocol):
 
 
 class OnnxPredictor:
-    """An ONNX model in ONNX Runtime, on the CPU, without torch."""
+    """An ONNX model in ONNX Runtime, without torch."""
 
-    def __init__(self, path: Path, num_threads: int = 0) -> None:
+    def __init__(self, path: Path, num_threads: int = 1, device: str = "cpu") -> None:
         """Load the model.
 
         Args:
-            path: a file that `model_file.export_onnx` wrote.
-            num_threads: threads of the network; 0 for as many as there are cores.
+            path: a file that `model_file.export_onnx` or `quantise_onnx` wrote.
+            num_threads: threads that share one call of `predict`; 0 for as many as there are cores.
+            device: `cpu` or `cuda`, which needs the package onnxruntime-gpu.
 
         Raises:
             ValueError: the file is not such a model.
@@ -37,8 +41,9 @@ class OnnxPredictor:
         options.intra_op_num_threads = num_threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leaves idle cores to decoding
         options.log_severity_level = 3
+        providers = [_CUDA_PROVIDER, "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
         try:
-            self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            self.session = onnxruntime.InferenceSession(path, options, providers=providers)
         except Exception as error:  # the runtime's exceptions share no other base class
             raise ValueError(f"'{path}' is not an ONNX model: {str(error).splitlines()[0]}") from None
         self.info = parse_info(self.session.get_modelmeta().custom_metadata_map, path)
@@ -51,27 +56,97 @@ class OnnxPredictor:
 class TorchPredictor:
     """A checkpoint in torch."""
 
-    def __init__(self, path: Path) -> None:
-        """Load the checkpoint, on the CPU.
+    def __init__(self, path: Path, device: str = "cpu", num_threads: int | None = None) -> None:
+        """Load the checkpoint.
+
+        Args:
+            path: a `.ckpt` of ours.
+            device: of torch, such as `cpu` or `cuda`.
+            num_threads: threads that share one call of `predict` on the CPU; None to leave torch's setting.
 
         Raises:
             ValueError: the file is no checkpoint of ours.
         """
+        import torch
+
         self.classifier, self.info = load_classifier(path)
+        self.classifier.to(device)
+        if num_threads:
+            torch.set_num_threads(num_threads)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return float32 probabilities `(N, num_classes)` of uint8 images `(N, 100, 80, 3)`."""
         import torch
 
         with torch.inference_mode():
-            logits = self.classifier(torch.from_numpy(images).permute(0, 3, 1, 2))
-            return (logits / self.info.temperature).softmax(dim=1).numpy()
+            batch = torch.from_numpy(images).to(self.classifier.device).permute(0, 3, 1, 2)
+            return (self.classifier(batch) / self.info.temperature).softmax(dim=1).cpu().numpy()
 
 
-def load_predictor(path: Path) -> Predictor:
+class Choice(NamedTuple):
+    """With which file and on which device a model runs, and why."""
+
+    path: Path
+    device: str
+    why: str
+
+
+def choose_device(path: Path, device: str = "auto") -> Choice:
+    """Return where a model runs best.
+
+    An `.onnx` file runs on a GPU where onnxruntime-gpu is installed; otherwise, when `cuda` is asked for, the
+    `.ckpt` of the same name beside it does, in torch.
+
+    Args:
+        path: an `.onnx` or `.ckpt` file.
+        device: `auto`, `cpu` or `cuda`.
+
+    Raises:
+        ValueError: the device is unknown, or there is no usable GPU.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device is '{device}'; expected auto, cpu or cuda")
+    if device == "cpu":
+        return Choice(path, "cpu", "asked for")
+    if path.suffix == ".onnx":
+        import onnxruntime
+
+        if _CUDA_PROVIDER in onnxruntime.get_available_providers():
+            return Choice(path, "cuda", "onnxruntime-gpu is installed")
+        if device == "auto":
+            return Choice(path, "cpu", "onnxruntime-gpu is not installed")
+        twin = path.with_name(path.stem.removesuffix("-int8") + ".ckpt")
+        if not twin.is_file():
+            raise ValueError(f"device is 'cuda', but '{path}' needs onnxruntime-gpu for it; or give a .ckpt")
+        path = twin
+    import torch
+
+    if torch.cuda.is_available():
+        return Choice(path, "cuda", torch.cuda.get_device_name())
+    if device == "cuda":
+        raise ValueError("device is 'cuda', but torch finds no usable GPU; use device=cpu")
+    return Choice(path, "cpu", "torch finds no usable GPU")
+
+
+def load_predictor(path: Path, device: str = "cpu", num_threads: int = 1) -> Predictor:
     """Return the predictor of an `.onnx` or `.ckpt` file.
+
+    Args:
+        path: the model.
+        device: `cpu` or `cuda`.
+        num_threads: threads that share one call of `predict` on the CPU.
 
     Raises:
         ValueError: the file is not a model of ours.
     """
-    return OnnxPredictor(path) if path.suffix == ".onnx" else TorchPredictor(path)
+    if path.suffix == ".onnx":
+        return OnnxPredictor(path, num_threads, device)
+    return TorchPredictor(path, device, num_threads)
+
+
+def available_cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1

@@ -1,0 +1,116 @@
+"""Labelling from Python: files, arrays, Pillow images, streams of them, folders."""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from gender_recognizer.images import Picture, convert_picture
+from gender_recognizer.labelling import Labeller, Limits, Record
+from gender_recognizer.listing import File, Folder
+from gender_recognizer.model_file import find_model
+from gender_recognizer.predictor import available_cores, choose_device, load_predictor
+
+Source = str | os.PathLike[str] | File | np.ndarray | Image.Image
+"""A file, an array uint8 RGB `(H, W, 3)`, or a Pillow image."""
+
+
+class Recognizer:
+    """A trained model, ready to label pictures.
+
+        from gender_recognizer import Recognizer
+        recognizer = Recognizer()
+        recognizer.label("a.jpg").label  # "female"
+
+    Attributes:
+        classes: names of the classes.
+    """
+
+    def __init__(
+        self,
+        model_path: str | os.PathLike[str] | None = None,
+        device: str = "auto",
+        batch_size: int = 32,
+        num_threads: int | None = None,
+        **limits: float,
+    ) -> None:
+        """Load a model.
+
+        Args:
+            model_path: an `.onnx` or `.ckpt` file; None for the bundled model.
+            device: `auto`, `cpu` or `cuda`.
+            batch_size: pictures that a thread takes at once; labels do not depend on it.
+            num_threads: threads that read and label; None for the number of cores.
+            **limits: fields of `labelling.Limits`, such as `min_confidence=0.9`.
+
+        Raises:
+            ValueError: the model is not one of ours, or an argument makes no sense.
+        """
+        choice = choose_device(find_model(None if model_path is None else os.fspath(model_path), Path()), device)
+        self._labeller = Labeller(load_predictor(choice.path, choice.device), Limits(**limits))
+        self._batch_size, self._num_threads = batch_size, num_threads or available_cores()
+        self.classes = self._labeller.predictor.info.classes
+
+    def label(self, pictures: Source | Sequence[Source]) -> Record | list[Record]:
+        """Return the record of a picture, or the records of a list of pictures.
+
+        A file that cannot be read gives a record with status `failed` and the reason.
+
+        Raises:
+            TypeError: it is none of these.
+            ValueError: an array has another shape or type.
+        """
+        if isinstance(pictures, list | tuple):
+            return list(self.stream(pictures))
+        return self._label_batch([pictures])[0]
+
+    def stream(self, pictures: Iterable[Source]) -> Iterator[Record]:
+        """Yield the record of each picture, in order, while later ones are being labelled; memory stays flat."""
+        pictures = iter(pictures)
+        batches = iter(lambda: list(islice(pictures, self._batch_size)), [])
+        with ThreadPoolExecutor(self._num_threads) as threads:
+            try:
+                running = deque(
+                    threads.submit(self._label_batch, batch) for batch in islice(batches, self._num_threads)
+                )
+                while running:
+                    records = running.popleft().result()
+                    running.extend(threads.submit(self._label_batch, batch) for batch in islice(batches, 1))
+                    yield from records
+            finally:
+                threads.shutdown(wait=False, cancel_futures=True)
+
+    def label_folder(self, folder: str | os.PathLike[str]) -> Iterator[Record]:
+        """Yield the record of every picture below a folder, in the order of their names.
+
+        Raises:
+            OSError: the folder cannot be read.
+        """
+        return self.stream(Folder(Path(folder)))
+
+    def _label_batch(self, pictures: Sequence[Source]) -> list[Record]:
+        return self._labeller.label_pictures([self._read(picture) for picture in pictures])
+
+    def _read(self, picture: Source) -> tuple[Record, Picture | None]:
+        if isinstance(picture, File):
+            return self._labeller.read(picture)
+        if isinstance(picture, str | os.PathLike):
+            path = os.fspath(picture)
+            return self._labeller.read(File(path, path))
+        if isinstance(picture, np.ndarray):
+            if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
+                raise ValueError(f"array of {picture.dtype} {picture.shape}; expected uint8 RGB (H, W, 3)")
+            picture = Image.fromarray(picture)
+        if not isinstance(picture, Image.Image):
+            raise TypeError(f"expected a path, an array or a Pillow image, not {type(picture).__name__}")
+        record = Record(str(getattr(picture, "filename", "")))
+        try:
+            return record, convert_picture(picture)
+        except (ValueError, OSError) as error:
+            record.reason = str(error)
+            return record, None

@@ -1,0 +1,202 @@
+"""Interruptions, inputs and outputs of `scripts/process.py`."""
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import BLUE, PROJECT, RED, process, read_records, save_picture
+
+SAMPLE = PROJECT / "data/sample"
+
+
+def start(*arguments, **options):
+    command = [sys.executable, PROJECT / "scripts/process.py", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def wait_for_records(path, count, running):
+    """Wait until a log has so many records; says whether the run was still going."""
+    while running.poll() is None:
+        if path.exists() and path.read_bytes().count(b"\n") > count:
+            return True
+        time.sleep(0.005)
+    return False
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Return a folder of 3,000 pictures, some of them broken, and the files of an undisturbed run."""
+    root = tmp_path_factory.mktemp("many")
+    faces = [path.read_bytes() for path in sorted(SAMPLE.glob("*/*.jpg"))]
+    (root / "in").mkdir()
+    for index in range(3000):
+        content = b"<html>" if index % 100 == 7 else faces[index % len(faces)]
+        (root / "in" / f"{index:04}.jpg").write_bytes(content)
+    done = process(root / "in", f"output_path={root}/whole.json")
+    assert done.returncode == 3
+    return root
+
+
+def test_killed_runs_end_in_the_files_of_an_undisturbed_one(many):
+    whole = (many / "whole.json").read_bytes(), (many / "whole.jsonl").read_bytes()
+    rng = random.Random(0)
+    path = many / "killed.json"
+    for _ in range(4):
+        path.unlink(missing_ok=True)
+        path.with_suffix(".jsonl").unlink(missing_ok=True)
+        for goal in sorted(rng.sample(range(2800), 3)):
+            running = start(many / "in", f"output_path={path}", "num_workers=1")
+            assert wait_for_records(path.with_suffix(".jsonl"), goal, running)
+            time.sleep(rng.random() * 0.02)
+            running.kill()
+            running.communicate()
+        resumed = process(many / "in", f"output_path={path}")
+        assert resumed.returncode == 3, resumed.stderr
+        assert "going on after" in resumed.stderr
+        assert (path.read_bytes(), path.with_suffix(".jsonl").read_bytes()) == whole
+
+
+def test_ctrl_c_leaves_valid_files_and_says_how_to_go_on(many):
+    path = many / "stopped.json"
+    running = start(many / "in", f"output_path={path}", "num_workers=1", start_new_session=True)
+    assert wait_for_records(path.with_suffix(".jsonl"), 100, running)
+    os.killpg(running.pid, signal.SIGINT)
+    _, messages = running.communicate(timeout=20)
+    assert running.returncode == 130
+    assert messages.splitlines()[-1] == "stopped before the end; the same command goes on from here"
+    assert "Traceback" not in messages
+    labels = json.loads(path.read_text())
+    records = read_records(path.with_suffix(".jsonl"))
+    assert 90 < len(labels) < 3000
+    assert labels == {record["file"]: record["label"] for record in records if record["status"] == "labelled"}
+    assert process(many / "in", f"output_path={path}").returncode == 3
+    assert path.read_bytes() == (many / "whole.json").read_bytes()
+
+
+def test_full_disk_ends_in_one_line_with_exit_code_1_and_loses_nothing(many):
+    path = many / "full.json"
+    running = start(
+        many / "in",
+        f"output_path={path}",
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+    )
+    _, messages = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert "error: " in messages.splitlines()[-1]
+    assert "File too large" in messages.splitlines()[-1]
+    assert "Traceback" not in messages
+    assert not path.exists()
+    resumed = process(many / "in", f"output_path={path}")
+    assert "going on after" in resumed.stderr
+    assert path.read_bytes() == (many / "whole.json").read_bytes()
+
+
+def test_only_changed_and_new_files_are_done_again(tmp_path):
+    for index in range(5):
+        save_picture(tmp_path / f"in/{index}.png", RED, index)
+    arguments = [tmp_path / "in", f"output_path={tmp_path}/out.json"]
+    assert process(*arguments).returncode == 0
+    before = {record["file"]: record for record in read_records(tmp_path / "out.jsonl")}
+    save_picture(tmp_path / "in/3.png", BLUE, 9)
+    save_picture(tmp_path / "in/1b.png", BLUE, 9)
+    (tmp_path / "in/0.png").unlink()
+    done = process(*arguments)
+    assert "going on after 5 records" in done.stderr
+    after = {record["file"]: record for record in read_records(tmp_path / "out.jsonl")}
+    assert list(after) == ["1.png", "1b.png", "2.png", "3.png", "4.png"]
+    assert {name for name in after if after[name] == before.get(name)} == {"1.png", "2.png", "4.png"}
+    assert list(json.loads((tmp_path / "out.json").read_text())) == list(after)
+
+
+def test_another_model_starts_over_and_says_so(tmp_path):
+    save_picture(tmp_path / "in/a.png", RED, 0)
+    arguments = [tmp_path / "in", f"output_path={tmp_path}/out.json"]
+    process(*arguments)
+    done = process(*arguments, f"model_path={PROJECT}/src/gender_recognizer/weights/smallcnn.onnx")
+    assert "starting over: out.jsonl was made with another model, model_sha256" in done.stderr
+    assert process(*arguments, "resume=false").returncode == 0
+
+
+def test_a_single_picture_is_labelled(tmp_path):
+    done = process(SAMPLE / "female/001.jpg", f"output_path={tmp_path}/out.json")
+    assert done.returncode == 0
+    assert json.loads((tmp_path / "out.json").read_text()) == {"001.jpg": "female"}
+
+
+def test_a_list_of_paths_is_labelled(tmp_path):
+    lines = ["data/sample/male/001.jpg", str(SAMPLE / "female/001.jpg"), "data/sample/male/001.jpg"]
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    done = process(f"input_dir={tmp_path}/list.txt", f"output_path={tmp_path}/out.json")
+    assert done.returncode == 0
+    assert json.loads((tmp_path / "out.json").read_text()) == {lines[1]: "female", lines[0]: "male"}
+
+
+def test_formats_choose_the_files(tmp_path):
+    done = process(SAMPLE / "female", f"output_path={tmp_path}/out/", "formats=[csv]")
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+    (tmp_path / "out").mkdir()
+    assert process(SAMPLE / "female", f"output_path={tmp_path}/out", "formats=[csv]").returncode == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["process_results.csv"]
+    assert len((tmp_path / "out/process_results.csv").read_text().splitlines()) == 101
+
+
+def test_unsure_pictures_are_said(tmp_path):
+    arguments = [SAMPLE / "female", f"output_path={tmp_path}/out.json"]
+    done = process(*arguments, "min_confidence=0.95")
+    assert done.returncode == 0
+    labels = json.loads((tmp_path / "out.json").read_text())
+    unsure = sum(label == "unsure" for label in labels.values())
+    assert 0 < unsure < 100
+    assert f", {unsure} unsure, 0 failed: " in done.stderr.splitlines()[-1]
+    process(*arguments)
+    assert "unsure" not in json.loads((tmp_path / "out.json").read_text()).values()
+
+
+def test_device_is_said_with_its_reason(tmp_path):
+    done = process(SAMPLE / "female/001.jpg", f"output_path={tmp_path}/out.json", "device=cpu")
+    assert "smallcnn-int8.onnx, classes female, male, on cpu (asked for)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{root}/a*.jpg"], "is not a folder, a picture or a .txt with one path per line: it does not exist"),
+        (["{root}/notes.md"], "is not a folder, a picture or a .txt"),
+        (["{root}/junk"], "no pictures in '{root}/junk'"),
+        (["{root}/empty.txt"], "no pictures in '{root}/empty.txt'"),
+        ([""], "is not a folder"),
+        (["{root}/in", "formats=[xml]"], "formats is ['xml']; expected a list of json, jsonl, csv"),
+        (["{root}/in", "formats=json"], "formats is json; expected a list"),
+        (["{root}/in", "min_confidence=2"], "min_confidence is 2; expected a probability from 0 to 1"),
+        (["{root}/in", "min_size=small"], "min_size is small; expected a number"),
+        (["{root}/in", "resume=maybe"], "resume is maybe; expected true or false"),
+        (["{root}/in", "num_workers=0"], "num_workers is 0; expected a whole number, 1 or more"),
+        (["{root}/in", "device=gpu"], "device is 'gpu'; expected auto, cpu or cuda"),
+        (["{root}/in", "engine=spark"], "engine=spark"),
+        (["{root}/in", "output_path={root}/a.jsonl"], "is the name of the JSON file"),
+        (["{root}/in", "output_path={root}/foreign.json"], "is not a log of gender_recognizer"),
+        (["{root}/in", "model_path={root}/broken.onnx"], "is not an ONNX model"),
+        (["s3://bucket/folder"], "needs engine=ray"),
+    ],
+)
+def test_mistakes_end_in_one_line_and_change_nothing(tmp_path, arguments, message):
+    save_picture(tmp_path / "in/a.png", RED, 0)
+    (tmp_path / "junk").mkdir()
+    for name, content in {"notes.md": "x", "junk/.a.jpg": "", "empty.txt": "\n", "broken.onnx": "x"}.items():
+        (tmp_path / name).write_text(content)
+    (tmp_path / "foreign.jsonl").write_text('{"mine": 1}\n')
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    done = process(f"output_path={tmp_path}/out.json", *(argument.format(root=tmp_path) for argument in arguments))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert message.format(root=tmp_path) in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
