@@ -20,7 +20,7 @@ from hashlib import sha256
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
@@ -43,6 +43,9 @@ from gender_recognizer.model_file import find_model
 from gender_recognizer.predictor import Choice, available_cores, choose_device
 from gender_recognizer.result_files import FORMATS, ResultLog, Summary
 
+if TYPE_CHECKING:
+    from gender_recognizer.ray_engine import RayEngine
+
 PROJECT = Path(__file__).resolve().parents[1]
 CONFIGS = PROJECT / "configs"
 PATHS = ("input_dir", "output_path", "model_path", "outputs")
@@ -58,7 +61,7 @@ def read_settings(arguments: list[str]) -> dict[str, Any]:
     Raises:
         ValueError: an argument is not understood, or there is no folder, or more than one.
     """
-    keys = {*OmegaConf.load(CONFIGS / "process.yaml"), "engine", "ray"} - {"defaults"}
+    keys = {*OmegaConf.load(CONFIGS / "process.yaml"), "engine"} - {"defaults"}
     paths: dict[str, str | None] = {}
     overrides, folders = [], []
     for argument in arguments:
@@ -115,9 +118,9 @@ def process(settings: dict[str, Any]) -> int:
     files = iter(source)
     first = next(files, None)
     if first is None:
-        raise ValueError(f"no pictures in '{Path(settings['input_dir']).absolute()}'")
+        raise ValueError(f"no pictures in '{locate(settings['input_dir'])}'")
     choice = choose_device(model_path, settings["device"])
-    engine = start_engine(choice, limits, settings)
+    engine = start_engine(choice, limits, source, settings)
     try:
         log = ResultLog(output_path, describe(settings["input_dir"], choice, limits), limits, settings["resume"])
         tell(f"model {choice.path.name}, classes {', '.join(engine.info.classes)}, on {choice.device} ({choice.why})")
@@ -136,12 +139,22 @@ def process(settings: dict[str, Any]) -> int:
     return 3 if summary.statuses[FAILED] else 0
 
 
-def start_engine(choice: Choice, limits: Limits, settings: dict[str, Any]) -> LocalEngine:
+def start_engine(
+    choice: Choice, limits: Limits, source: Iterable[File], settings: dict[str, Any]
+) -> "LocalEngine | RayEngine":
     """Return the engine of the settings, ready to label."""
-    return LocalEngine(choice, limits, settings["num_workers"] or available_cores(), settings["batch_size"] or 32)
+    if settings["engine"]["name"] == "local":
+        return LocalEngine(choice, limits, settings["num_workers"] or available_cores(), settings["batch_size"] or 32)
+    from gender_recognizer.ray_engine import RayEngine, RemoteFolder
+
+    remote = source if isinstance(source, RemoteFolder) else None
+    address = settings["ray"]["address"]
+    engine = RayEngine(choice, limits, settings["batch_size"] or 256, settings["num_workers"], address, remote)
+    tell(f"Ray with {engine.num_workers} workers, dashboard at {engine.dashboard or 'no address'}")
+    return engine
 
 
-def run(engine: LocalEngine, files: Iterable[File], log: ResultLog) -> bool:
+def run(engine: "LocalEngine | RayEngine", files: Iterable[File], log: ResultLog) -> bool:
     """Label the files that are not in the log yet; says whether nobody stopped it with Ctrl-C."""
     try:
         with tqdm(desc="labelling", unit="img", disable=None) as bar:
@@ -160,7 +173,11 @@ def find_input(settings: dict[str, Any]) -> Iterable[File]:
         ValueError: there is nothing of that name, or it is no folder, picture or list.
     """
     if "://" in settings["input_dir"]:
-        raise ValueError(f"input_dir '{settings['input_dir']}' needs engine=ray")
+        if settings["engine"]["name"] != "ray":
+            raise ValueError(f"input_dir '{settings['input_dir']}' needs engine=ray")
+        from gender_recognizer.ray_engine import RemoteFolder
+
+        return RemoteFolder(settings["input_dir"], settings["sniff"])
     path = Path(settings["input_dir"])
     if path.is_dir() and settings["input_dir"]:
         return Folder(path, settings["follow_links"], settings["sniff"])
@@ -191,9 +208,14 @@ def describe(input_dir: str, choice: Choice, limits: Limits) -> dict[str, Any]:
         "loader_version": LOADER_VERSION,
         "model": choice.path.name,
         "model_sha256": sha256(choice.path.read_bytes()).hexdigest(),
-        "input_dir": input_dir if "://" in input_dir else str(Path(input_dir).absolute()),
+        "input_dir": locate(input_dir),
         "limits": decided,
     }
+
+
+def locate(input_dir: str) -> str:
+    """Return an address as it is and a path as an absolute one."""
+    return input_dir if "://" in input_dir else str(Path(input_dir).absolute())
 
 
 def report(summary: Summary, source: Iterable[File], output_path: Path) -> None:

@@ -128,6 +128,14 @@ class Folder:
         return ending.lower() in EXTENSIONS or (self.sniff and not ending and has_picture_header(entry.path))
 
 
+def is_picture_name(name: str, sniff: bool = False) -> bool:
+    """Say whether a relative path ends like a picture's, or with `sniff` has no ending, and is not hidden."""
+    if any(part.startswith(".") or part in JUNK for part in name.split("/")):
+        return False
+    ending = os.path.splitext(name)[1].lower()
+    return ending in EXTENSIONS or (sniff and not ending)
+
+
 def _identity(folder: str) -> tuple[int, int]:
     status = os.stat(folder)
     return status.st_dev, status.st_ino
