@@ -115,15 +115,16 @@ def process(settings: dict[str, Any]) -> int:
     output_path = find_output(settings["output_path"])
     model_path = find_model(settings["model_path"], Path(settings["outputs"] or PROJECT / "outputs"))
     source = find_input(settings)
-    files = iter(source)
-    first = next(files, None)
-    if first is None:
-        raise ValueError(f"no pictures in '{locate(settings['input_dir'])}'")
     choice = choose_device(model_path, settings["device"])
     engine = start_engine(choice, limits, source, settings)
     try:
+        files = iter(source)
+        first = next(files, None)
+        if first is None:
+            raise ValueError(f"no pictures in '{locate(settings['input_dir'])}'")
+        classes = engine.info.classes
         log = ResultLog(output_path, describe(settings["input_dir"], choice, limits), limits, settings["resume"])
-        tell(f"model {choice.path.name}, classes {', '.join(engine.info.classes)}, on {choice.device} ({choice.why})")
+        tell(f"model {choice.path.name}, classes {', '.join(classes)}, on {choice.device} ({choice.why})")
         if log.problem:
             tell(f"starting over: {log.log_path.name} was {log.problem}")
         if log.resumed:

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from gender_recognizer.listing import File, Folder, find_images, read_list
+from gender_recognizer.listing import File, Folder, _sorted, find_images, read_list
 
 
 def touch(root, *names):
@@ -29,6 +29,11 @@ def test_order_is_that_of_the_relative_paths_as_strings(tmp_path):
     found = names(Folder(tmp_path))
     assert found == sorted(found)
     assert len(found) == 9
+
+
+def test_the_names_of_a_huge_folder_come_in_order_each_once():
+    names = [f"{index * 7919 % 100_003:06}.jpg" for index in range(100_001)]
+    assert list(_sorted(names)) == sorted(names)
 
 
 def test_paths_lead_to_the_files(tmp_path):

@@ -86,7 +86,7 @@ def test_a_file_that_kills_its_process_is_named_and_the_others_are_labelled(file
 def test_a_model_that_is_none_is_refused(tmp_path):
     (tmp_path / "a.onnx").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="is not an ONNX model"):
-        LocalEngine(Choice(tmp_path / "a.onnx", "cpu", "a test"), Limits(), 1, 4)
+        LocalEngine(Choice(tmp_path / "a.onnx", "cpu", "a test"), Limits(), 1, 4).info  # noqa: B018
 
 
 def test_workers_end_with_their_parent(tmp_path):

@@ -1,9 +1,9 @@
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from conftest import PROJECT
 
+from gender_recognizer import predictor
 from gender_recognizer.images import load_image
 from gender_recognizer.listing import find_images
 from gender_recognizer.model_file import BUNDLED_MODEL, quantise_onnx
@@ -20,7 +20,7 @@ def faces():
 @pytest.fixture
 def no_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr(predictor, "_is_installed", lambda package: False)
 
 
 @pytest.fixture
@@ -32,11 +32,11 @@ def gpu(monkeypatch, no_gpu):
 @pytest.mark.parametrize("path", [BUNDLED_MODEL, WHOLE, CHECKPOINT])
 @pytest.mark.parametrize("batch_size", [1, 7])
 def test_probabilities_do_not_depend_on_the_neighbours(faces, path, batch_size):
-    predictor = load_predictor(path)
-    whole = predictor.predict(faces)
+    model = load_predictor(path)
+    whole = model.predict(faces)
     assert whole.shape == (200, 2)
     assert whole.sum(axis=1) == pytest.approx(np.ones(200), abs=1e-6)
-    parts = [predictor.predict(faces[start : start + batch_size]) for start in range(0, 200, batch_size)]
+    parts = [model.predict(faces[start : start + batch_size]) for start in range(0, 200, batch_size)]
     assert np.abs(np.concatenate(parts) - whole).max() < 1e-5
 
 
@@ -48,9 +48,9 @@ def test_integers_label_like_floats(faces):
 
 def test_quantising_again_keeps_what_the_file_says_and_its_labels(faces, tmp_path):
     quantise_onnx(WHOLE, faces[:60], tmp_path / "a.onnx")
-    predictor = load_predictor(tmp_path / "a.onnx")
-    assert predictor.info == load_predictor(WHOLE).info
-    assert np.abs(predictor.predict(faces) - load_predictor(WHOLE).predict(faces)).mean() < 0.02
+    again = load_predictor(tmp_path / "a.onnx")
+    assert again.info == load_predictor(WHOLE).info
+    assert np.abs(again.predict(faces) - load_predictor(WHOLE).predict(faces)).mean() < 0.02
     assert (tmp_path / "a.onnx").stat().st_size < WHOLE.stat().st_size / 2
 
 
@@ -71,7 +71,7 @@ def test_with_a_gpu_torch_takes_the_checkpoint_beside_an_onnx_file(gpu):
 
 
 def test_onnxruntime_gpu_is_used_where_it_is_installed(gpu, monkeypatch):
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(predictor, "_is_installed", lambda package: package == "onnxruntime-gpu")
     assert choose_device(BUNDLED_MODEL)[:2] == (BUNDLED_MODEL, "cuda")
 
 

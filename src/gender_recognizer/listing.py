@@ -1,5 +1,6 @@
 """Which pictures there are: below a folder, in a text file with one path per line, or one by itself."""
 
+import heapq
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,7 +71,7 @@ class Folder:
         self.ignored = 0
         self._problems: dict[str, str] = {}
         self._entered = {_identity(self._root)}
-        stack = [("", str(self.path), iter(self._list(str(self.path))))]
+        stack = [("", str(self.path), self._list(str(self.path)))]
         while stack:
             prefix, folder, names = stack[-1]
             for name in names:
@@ -79,14 +80,14 @@ class Folder:
                     yield File(prefix + name, path, self._problems.pop(path, None))
                     continue
                 try:
-                    stack.append((prefix + name, path, iter(self._list(path))))
+                    stack.append((prefix + name, path, self._list(path)))
                 except OSError as error:
                     yield File(prefix + name, path, f"folder cannot be read: {error.strerror}")
                 break
             else:
                 stack.pop()
 
-    def _list(self, folder: str) -> list[str]:
+    def _list(self, folder: str) -> Iterator[str]:
         """Return the names of the pictures and folders in a folder, the folders' with `/` at the end.
 
         They are sorted so that a walk in this order meets relative paths in their order as strings.
@@ -97,19 +98,20 @@ class Folder:
                 name = entry.name
                 if name.startswith(".") or name in JUNK:
                     self.ignored += 1
+                elif entry.is_file(follow_symlinks=False) and self._is_picture(entry):
+                    names.append(name)
                 elif entry.is_dir(follow_symlinks=False):
                     names.append(name + "/")
                 elif entry.is_symlink() and os.path.isdir(entry.path):  # entry.is_dir() raises for a loop of links
                     if self._may_enter(entry.path):
                         names.append(name + "/")
-                elif self._is_picture(entry):
+                elif not entry.is_file(follow_symlinks=False) and self._is_picture(entry):  # a link, pipe, socket
                     names.append(name)
                     if entry.is_symlink() and not self._may_read(entry.path):
                         self._problems[entry.path] = "a link out of the folder; follow_links=true follows it"
                 else:
                     self.ignored += 1
-        names.sort()
-        return names
+        return _sorted(names)
 
     def _may_enter(self, link: str) -> bool:
         """Say whether a link to a folder is followed; counts it as ignored if not."""
@@ -124,8 +126,19 @@ class Folder:
         return self.follow_links or os.path.realpath(link).startswith(os.path.join(self._root, ""))
 
     def _is_picture(self, entry: os.DirEntry) -> bool:
-        ending = os.path.splitext(entry.name)[1]
-        return ending.lower() in EXTENSIONS or (self.sniff and not ending and has_picture_header(entry.path))
+        _, dot, ending = entry.name.rpartition(".")
+        return (dot + ending).lower() in EXTENSIONS or (self.sniff and not dot and has_picture_header(entry.path))
+
+
+def _sorted(names: list[str]) -> Iterator[str]:
+    """Yield names in order; the first ones come before a large folder's others are sorted, which takes long."""
+    if len(names) > 100_000:
+        first = heapq.nsmallest(1000, names)
+        yield from first
+        last = first[-1]
+        names = [name for name in names if name > last]
+    names.sort()
+    yield from names
 
 
 def is_picture_name(name: str, sniff: bool = False) -> bool:

@@ -28,8 +28,6 @@ class LocalEngine:
     each picture, and label about a tenth fewer pictures on two cores, many fewer on more. With torch, whose copies
     would take a gigabyte each, they are threads.
 
-    Attributes:
-        info: what the model file says of itself.
     """
 
     def __init__(self, choice: Choice, limits: Limits, num_workers: int, batch_size: int) -> None:
@@ -40,20 +38,27 @@ class LocalEngine:
             limits: what is read and decided.
             num_workers: how many; the number of cores is best.
             batch_size: pictures that a worker takes at once; labels do not depend on it.
-
-        Raises:
-            ValueError: the file is not a model of ours.
         """
         self.choice, self.limits = choice, limits
         self.num_workers, self.batch_size = num_workers, batch_size
         if choice.path.suffix == ".onnx" and choice.device == "cpu":
             self._function = _label
             self._executor = self._start(num_workers)
-            self.info: ModelInfo = self._executor.submit(_get_info).result()
+            self._info = self._executor.submit(_get_info)
         else:
             labeller = Labeller(load_predictor(choice.path, choice.device), limits)
-            self._function, self.info = labeller.label_files, labeller.predictor.info
+            self._function = labeller.label_files
             self._executor = ThreadPoolExecutor(num_workers)
+            self._info = self._executor.submit(lambda: labeller.predictor.info)
+
+    @property
+    def info(self) -> ModelInfo:
+        """Return what the model file says of itself, once a worker has loaded it.
+
+        Raises:
+            ValueError: the file is not a model of ours.
+        """
+        return self._info.result()
 
     def label(self, files: Iterable[File]) -> Iterator[list[Record]]:
         """Yield the records of files, in order, in batches."""

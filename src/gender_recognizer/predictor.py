@@ -1,6 +1,7 @@
 """Models that turn pictures into probabilities, from an `.onnx` file or a `.ckpt`."""
 
 import os
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -109,9 +110,7 @@ def choose_device(path: Path, device: str = "auto") -> Choice:
     if device == "cpu":
         return Choice(path, "cpu", "asked for")
     if path.suffix == ".onnx":
-        import onnxruntime
-
-        if _CUDA_PROVIDER in onnxruntime.get_available_providers():
+        if _is_installed("onnxruntime-gpu"):
             return Choice(path, "cuda", "onnxruntime-gpu is installed")
         if device == "auto":
             return Choice(path, "cpu", "onnxruntime-gpu is not installed")
@@ -126,6 +125,14 @@ def choose_device(path: Path, device: str = "auto") -> Choice:
     if device == "cuda":
         raise ValueError("device is 'cuda', but torch finds no usable GPU; use device=cpu")
     return Choice(path, "cpu", "torch finds no usable GPU")
+
+
+def _is_installed(package: str) -> bool:
+    """Say whether a package is there, without the time that importing it takes."""
+    try:
+        return bool(version(package))
+    except PackageNotFoundError:
+        return False
 
 
 def load_predictor(path: Path, device: str = "cpu", num_threads: int = 1) -> Predictor:
