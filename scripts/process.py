@@ -20,6 +20,7 @@ from hashlib import sha256
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from hydra import compose, initialize_config_dir
@@ -119,7 +120,10 @@ def process(settings: dict[str, Any]) -> int:
     engine = start_engine(choice, limits, source, settings)
     try:
         files = iter(source)
-        first = next(files, None)
+        try:
+            first = next(files, None)
+        except OSError as error:
+            raise ValueError(f"input_dir '{locate(settings['input_dir'])}' cannot be read: {error.strerror}") from None
         if first is None:
             raise ValueError(f"no pictures in '{locate(settings['input_dir'])}'")
         classes = engine.info.classes
@@ -129,7 +133,7 @@ def process(settings: dict[str, Any]) -> int:
             tell(f"starting over: {log.log_path.name} was {log.problem}")
         if log.resumed:
             tell(f"going on after {log.resumed} records of an earlier run; resume=false starts over")
-        complete = run(engine, chain([first], files), log)
+        complete = run(engine, source, chain([first], files), log)
     finally:
         engine.close()
     summary = log.finish(settings["formats"], complete)
@@ -155,16 +159,23 @@ def start_engine(
     return engine
 
 
-def run(engine: "LocalEngine | RayEngine", files: Iterable[File], log: ResultLog) -> bool:
+def run(engine: "LocalEngine | RayEngine", source: Iterable[File], files: Iterable[File], log: ResultLog) -> bool:
     """Label the files that are not in the log yet; says whether nobody stopped it with Ctrl-C."""
     try:
         with tqdm(desc="labelling", unit="img", disable=None) as bar:
+            if isinstance(source, Folder) and not bar.disable:
+                Thread(target=count, args=(source, bar), daemon=True).start()
             for records in engine.label(log.skip_done(files)):
                 log.add(records)
-                bar.update(len(records))
+                bar.update(len(log) - bar.n)
     except KeyboardInterrupt:
         return False
     return True
+
+
+def count(folder: Folder, bar: tqdm) -> None:
+    """Tell a progress bar how many files there are, while they are being labelled."""
+    bar.total = sum(1 for _ in Folder(folder.path, folder.follow_links))
 
 
 def find_input(settings: dict[str, Any]) -> Iterable[File]:

@@ -153,8 +153,11 @@ def test_interrupted_run_leaves_what_is_done_and_forgets_nothing(path):
 
 def test_a_second_run_at_the_same_time_is_refused(path):
     log = ResultLog(path, HEAD, Limits())
+    partial = path.with_name("out.json.partial")
+    partial.touch()  # as while the first run finishes
     with pytest.raises(ValueError, match="in use by another run"):
         ResultLog(path, HEAD, Limits())
+    assert partial.exists()
     log.finish()
     ResultLog(path, HEAD, Limits()).finish()
 

@@ -59,15 +59,15 @@ class ResultLog:
         self._skipped = 0
         self._last, self._tidy = "", True
         try:
-            for name in (self.log_path, self._partial(path)):
-                name.open("ab").close()
-            self._partial(path).unlink()
+            self.log_path.open("ab").close()
             self._file = self.log_path.open("r+b")
+            if not _lock(self._file):
+                raise ValueError(f"'{self.log_path}' is in use by another run; wait, or choose another output_path")
+            self._refuse_other_files()
+            self._partial(path).open("wb").close()
+            self._partial(path).unlink()
         except OSError as error:
             raise ValueError(f"output_path '{path.absolute()}' cannot be written: {error.strerror}") from None
-        if not _lock(self._file):
-            raise ValueError(f"'{self.log_path}' is in use by another run; wait for it or choose another output_path")
-        self._refuse_other_files()
         self._done = self._read_earlier() if resume else _sorted(array("Q"))
         if not self.resumed:
             self._file.seek(0)
@@ -110,6 +110,10 @@ class ResultLog:
             return "cut off at its first line"
         changed = [name for name in self.head if head.get(name) != self.head[name]]
         return f"made with another {', '.join(changed)}" if changed else None
+
+    def __len__(self) -> int:
+        """Return how many files were reached in this run."""
+        return len(self._found)
 
     def skip_done(self, files: Iterable[File]) -> Iterator[File]:
         """Yield the files that the earlier run did not do, or that have changed since."""
