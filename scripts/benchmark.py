@@ -38,7 +38,7 @@ from gender_recognizer.listing import Folder, find_images
 from gender_recognizer.local_engine import LocalEngine
 from gender_recognizer.model_file import BUNDLED_MODEL
 from gender_recognizer.predictor import Choice, available_cores, load_predictor
-from gender_recognizer.result_files import ResultLog
+from gender_recognizer.result_log import ResultLog
 
 if TYPE_CHECKING:
     from gender_recognizer.datamodule import FaceDataModule

@@ -42,7 +42,8 @@ from gender_recognizer.listing import EXTENSIONS, File, Folder, read_list
 from gender_recognizer.local_engine import LocalEngine
 from gender_recognizer.model_file import find_model
 from gender_recognizer.predictor import Choice, available_cores, choose_device
-from gender_recognizer.result_files import FORMATS, ResultLog, Summary
+from gender_recognizer.result_files import FORMATS, Summary
+from gender_recognizer.result_log import ResultLog
 
 if TYPE_CHECKING:
     from gender_recognizer.ray_engine import RayEngine

@@ -142,6 +142,13 @@ def test_file_that_grows_while_it_is_read_is_refused():
         open_regular("/proc/self/status")  # says that it is empty, and is not
 
 
+def test_file_that_comes_in_pieces_is_read_whole(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.jpg", picture())
+    at_once, read = load_image(path), os.read
+    monkeypatch.setattr(os, "read", lambda descriptor, count: read(descriptor, min(count, 100)))
+    assert difference(load_image(path), at_once) == 0
+
+
 def test_large_file_is_read_piece_by_piece_with_the_same_result(tmp_path, monkeypatch):
     path = save(tmp_path / "a.jpg", picture())
     at_once = load_image(path)

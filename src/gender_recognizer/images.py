@@ -102,6 +102,8 @@ def open_regular(path: str | os.PathLike[str]) -> tuple[BinaryIO, os.stat_result
         if status.st_size > _READ_AT_ONCE:
             return open(os.dup(descriptor), "rb"), status
         content = os.read(descriptor, status.st_size + 1)
+        while len(content) < status.st_size and (more := os.read(descriptor, status.st_size)):
+            content += more  # some network file systems hand out a file in pieces
         if len(content) != status.st_size:
             raise OSError("the file changed while it was read")
         return BytesIO(content), status
@@ -162,7 +164,9 @@ def _open(file: BinaryIO) -> Image.Image:
     try:
         return Image.open(file, formats=FORMATS)
     except Image.DecompressionBombError:
-        raise ValueError("a picture of far too many pixels; shrink it first") from None
+        raise ValueError(
+            f"more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels, Pillow's limit; shrink the picture"
+        ) from None
     except Exception:  # the header of a broken file can raise anything
         file.seek(0)
         head = file.read(64)

@@ -6,7 +6,7 @@ import pytest
 
 from gender_recognizer.labelling import Limits, Record
 from gender_recognizer.listing import File
-from gender_recognizer.result_files import ResultLog
+from gender_recognizer.result_log import ResultLog
 
 HEAD = {"gender_recognizer": "1", "model": "m"}
 
