@@ -151,7 +151,7 @@ WITHOUT_LABEL = {  # row: {name: (content, status, part of the reason)}
     },
     22: {"strip.png": (encode(A.resize((20000, 1)), "PNG"), "too_small", "20000x1 pixels")},
     23: {"bomb1.png": (huge_png(10000, 10000), "failed", "10000x10000 is more than 50,000,000 pixels")},
-    24: {"bomb2.png": (huge_png(20000, 20000), "failed", "pixels, Pillow's own limit")},
+    24: {"bomb2.png": (huge_png(20000, 20000), "failed", "pixels, Pillow's limit")},
     25: {"nothing.png": (huge_png(0, 0), "failed", "header is broken")},
     26: {"black.png": (encode(Image.new("RGB", (90, 120)), "PNG"), "blank", "one colour")},
 }
