@@ -25,7 +25,7 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -40,78 +40,10 @@ from gender_recognizer.model_file import BUNDLED_MODEL
 from gender_recognizer.predictor import Choice, available_cores, load_predictor
 from gender_recognizer.result_log import ResultLog
 
-if TYPE_CHECKING:
-    from gender_recognizer.datamodule import FaceDataModule
-
 PROJECT = Path(__file__).resolve().parents[1]
-ROUNDS = 7
-STEPS = 60
 BATCH = 32
 PLAIN = 300
 """Pictures that the plain way labels in a round."""
-
-
-def bare_images_per_second(settings: dict[str, Any], precision: str) -> float:
-    """Return the speed of forward, backward and optimizer alone, on a random float batch in channels-last."""
-    import torch
-
-    from gender_recognizer.callbacks import Speed
-    from gender_recognizer.classifier import GenderClassifier
-
-    classifier = GenderClassifier(settings["data"]["classes"], settings["model"])
-    optimizer = torch.optim.AdamW(classifier.parameters(), lr=1e-3, fused=True)
-    count = settings["data"]["batch_size"]
-    images = (torch.rand(count, 3, 100, 80) * 255).to(memory_format=torch.channels_last)
-    targets = torch.randint(len(settings["data"]["classes"]), (count,))
-    for step in range(STEPS + Speed.WARM_UP):
-        if step == Speed.WARM_UP:
-            started = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
-            loss = torch.nn.functional.cross_entropy(classifier(images), targets)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return STEPS * count / (time.perf_counter() - started)
-
-
-def training_images_per_second(settings: dict[str, Any], data: "FaceDataModule", precision: str) -> float:
-    """Return the speed of the same steps by the trainer on real pictures."""
-    import lightning
-
-    from gender_recognizer.callbacks import SeedEachStep, Speed
-    from gender_recognizer.classifier import GenderClassifier
-
-    speed = Speed()
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        precision=precision,
-        max_epochs=-1,
-        max_steps=STEPS + Speed.WARM_UP,
-        limit_val_batches=0,
-        callbacks=[speed, SeedEachStep(0)],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(GenderClassifier(data.classes, settings["model"], **settings["classifier"]), data)
-    return speed.images_per_second
-
-
-def benchmark_training(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the images/s of every round of both, alternating, and the median of their ratios."""
-    from train import build_data, trainer_arguments
-
-    precision = trainer_arguments(settings["trainer"])["precision"]
-    data = build_data(settings)
-    data.prepare_data()
-    data.setup()
-    bare, training = [], []
-    for _ in range(ROUNDS):
-        bare.append(bare_images_per_second(settings, precision))
-        training.append(training_images_per_second(settings, data, precision))
-    ratio = statistics.median(b / a for a, b in zip(bare, training, strict=True))
-    return {"bare": bare, "training": training, "ratio": ratio, "precision": precision}
 
 
 def label_folder(folder: Path) -> int:
@@ -274,6 +206,7 @@ def save(name: str, results: dict[str, Any], outputs: Path) -> None:
 def run_training(arguments: list[str]) -> None:
     """Measure training, print and save."""
     import torch
+    from benchmark_training import benchmark_training
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
     from train import keep_freed_memory, register_resolvers

@@ -242,7 +242,8 @@ def report(summary: Summary, source: Iterable[File], output_path: Path) -> None:
     others = [f"{counts[status]} {status.replace('_', ' ')}" for status in (UNSURE, TOO_SMALL, BLANK) if counts[status]]
     others += [f"{ignored} ignored"] if (ignored := getattr(source, "ignored", 0)) else []
     parts = [f"{counts[LABELLED]} labelled ({labels})", *others, f"{counts[FAILED]} failed"]
-    tell(f"{counts.total()} files: {', '.join(parts)}: {output_path}")
+    files = f"{counts.total()} file{'s' if counts.total() != 1 else ''}"
+    tell(f"{files}: {', '.join(parts)}: {output_path}")
 
 
 def tell(message: str) -> None:
