@@ -97,14 +97,14 @@ def benchmark_folder(folder: Path, rounds: int) -> dict[str, Any]:
     batches = [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]
     cores = available_cores()
     measures: dict[str, Callable[[], int]] = {
-        "decoding": lambda: len(list(_pool.map(decode, batches))) and len(paths),
-        "network": lambda: len(list(_pool.map(predict, [BATCH] * len(batches)))) * BATCH,
+        "decoding": lambda: len(list(pool.map(decode, batches))) and len(paths),
+        "network": lambda: len(list(pool.map(predict, [BATCH] * len(batches)))) * BATCH,
         "labelling": lambda: label_folder(folder),
         "plain": lambda: len(label_plainly(paths[:PLAIN])),
     }
     global _engine
-    with ProcessPoolExecutor(cores) as _pool:
-        list(_pool.map(predict, [BATCH] * 4 * cores))
+    with ProcessPoolExecutor(cores) as pool:
+        list(pool.map(predict, [BATCH] * 4 * cores))
         _engine = LocalEngine(Choice(BUNDLED_MODEL, "cpu", ""), Limits(), cores, BATCH)
         decode(paths)  # from now on they are in memory
         label_plainly(paths[:10])

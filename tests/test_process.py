@@ -167,6 +167,14 @@ def test_device_is_said_with_its_reason(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ([], "expected one folder, got none"),
+        (["a", "b"], "expected one folder, got ['a', 'b']"),
+        (["{root}/in", "--fast"], "unknown option '--fast'"),
+        (["{root}/in", "batch_size=0"], "batch_size is 0"),
+        (["{root}/in", "batch_size=[1"], "batch_size=[1"),
+        (["{root}/in", "model_path=missing.onnx"], "does not exist"),
+        (["{root}/in", "output_path=/proc/no/out.json"], "cannot be written"),
+        (["{root}/missing"], "is not a folder"),
         (["{root}/a*.jpg"], "is not a folder, a picture or a .txt with one path per line: it does not exist"),
         (["{root}/notes.md"], "is not a folder, a picture or a .txt"),
         (["{root}/junk"], "no pictures in '{root}/junk'"),

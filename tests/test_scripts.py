@@ -180,31 +180,6 @@ def test_unreadable_files_are_listed_and_give_exit_code_3(tmp_path, pictures):
     assert len(json.loads((tmp_path / "out.json").read_text())) == 12
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "expected one folder, got none"),
-        (["a", "b"], "expected one folder, got ['a', 'b']"),
-        (["missing"], "is not a folder"),
-        (["{empty}"], "no pictures in"),
-        (["{pictures}", "batch_size=0"], "batch_size is 0"),
-        (["{pictures}", "batch_size=[1"], "batch_size=[1"),
-        (["{pictures}", "--fast"], "unknown option '--fast'"),
-        (["{pictures}", "model_path=missing.onnx"], "does not exist"),
-        (["{pictures}", "output_path=/proc/no/out.json"], "cannot be written"),
-    ],
-)
-def test_mistakes_end_in_one_line_and_exit_code_2(tmp_path, pictures, arguments, message):
-    (tmp_path / "empty").mkdir()
-    arguments = [argument.format(pictures=pictures, empty=tmp_path / "empty") for argument in arguments]
-    done = process(*arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert done.stderr.startswith("error: ")
-    assert len(done.stderr.splitlines()) == 1
-    assert done.stdout == ""
-
-
 # Training
 
 

@@ -1,16 +1,19 @@
 """Files to records: read, decode, label. Every engine and the Python API use the same `Labeller`."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import BinaryIO
+from itertools import islice
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 
 from gender_recognizer.images import IMAGE_SIZE, MAX_PIXELS, Picture, open_regular, read_picture
 from gender_recognizer.listing import File
 from gender_recognizer.predictor import Predictor
+
+T = TypeVar("T")
 
 LABELLED, UNSURE, TOO_SMALL, BLANK, FAILED = "labelled", "unsure", "too_small", "blank", "failed"
 
@@ -156,3 +159,9 @@ def _is_below(pixels: np.ndarray, contrast: int) -> bool:
         if (np.ptp(values, axis=0) >= contrast).any():
             return False
     return True
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield lists of `size` items, the last perhaps shorter; `itertools.batched` came with Python 3.12."""
+    items = iter(items)
+    return iter(lambda: list(islice(items, size)), [])

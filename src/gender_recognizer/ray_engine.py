@@ -10,12 +10,11 @@ import pickle
 import socket
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from gender_recognizer.labelling import Labeller, Limits, Record
+from gender_recognizer.labelling import Labeller, Limits, Record, batched
 from gender_recognizer.listing import File, is_picture_name
 from gender_recognizer.predictor import Choice, load_predictor
 
@@ -85,7 +84,7 @@ class RayEngine:
         settings.enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         files = (file if self._remote else file._replace(path=str(Path(file.path).absolute())) for file in files)
-        tasks = [pickle.dumps(batch) for batch in iter(lambda: list(islice(files, self.batch_size)), [])]
+        tasks = [pickle.dumps(batch) for batch in batched(files, self.batch_size)]
         if not tasks:
             return
         dataset = ray.data.from_items([{"files": task} for task in tasks], override_num_blocks=len(tasks))

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from gender_recognizer.images import Picture, convert_picture
-from gender_recognizer.labelling import Labeller, Limits, Record
+from gender_recognizer.labelling import Labeller, Limits, Record, batched
 from gender_recognizer.listing import File, Folder
 from gender_recognizer.model_file import find_model
 from gender_recognizer.predictor import available_cores, choose_device, load_predictor
@@ -71,16 +71,14 @@ class Recognizer:
 
     def stream(self, pictures: Iterable[Source]) -> Iterator[Record]:
         """Yield the record of each picture, in order, while later ones are being labelled; memory stays flat."""
-        pictures = iter(pictures)
-        batches = iter(lambda: list(islice(pictures, self._batch_size)), [])
         with ThreadPoolExecutor(self._num_threads) as threads:
             try:
-                running = deque(
-                    threads.submit(self._label_batch, batch) for batch in islice(batches, self._num_threads)
-                )
+                batches = batched(pictures, self._batch_size)
+                futures = (threads.submit(self._label_batch, batch) for batch in batches)
+                running = deque(islice(futures, self._num_threads))
                 while running:
                     records = running.popleft().result()
-                    running.extend(threads.submit(self._label_batch, batch) for batch in islice(batches, 1))
+                    running.extend(islice(futures, 1))
                     yield from records
             finally:
                 threads.shutdown(wait=False, cancel_futures=True)
