@@ -80,8 +80,12 @@ class LocalEngine:
                 yield records
 
     def close(self) -> None:
-        """Stop the workers, without waiting for what they are doing."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        """Stop the workers, once they have done the batch they are at.
+
+        Not waiting for them would now and then end Python with "Bad file descriptor": its own clean-up at exit wakes
+        a thread that is closing its pipe at that moment.
+        """
+        self._executor.shutdown(cancel_futures=True)
 
     def _start(self, num_workers: int) -> Executor:
         context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
