@@ -1,7 +1,7 @@
 """Label every picture of a folder with a trained model.
 
     python scripts/process.py folder/
-    python scripts/process.py input_dir=folder/ [output_path=results.json] [model_path=latest] [min_confidence=0.9]
+    python scripts/process.py input_dir=folder/ [output_path=results.json] [model_path=latest] [target_accuracy=0.97]
 
 The input is a folder (its sub-folders included), one picture, or a .txt with one path per line. Saves
 process_results.json, {"img_1.jpg": "male", ...}, beside this script or at output_path, and next to it
@@ -15,7 +15,7 @@ Exit code: 0 all files done, 1 internal error, 2 wrong usage or nothing to label
 
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from hashlib import sha256
 from importlib.metadata import version
 from itertools import chain
@@ -29,6 +29,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
+from gender_recognizer.calibration import confidence_for
 from gender_recognizer.images import LOADER_VERSION, has_picture_header
 from gender_recognizer.labelling import (
     BLANK,
@@ -41,7 +42,7 @@ from gender_recognizer.labelling import (
 from gender_recognizer.listing import EXTENSIONS, File, Folder, read_list
 from gender_recognizer.local_engine import LocalEngine
 from gender_recognizer.model_file import find_model
-from gender_recognizer.predictor import Choice, available_cores, choose_device
+from gender_recognizer.predictor import Choice, available_cores, choose_device, load_predictor
 from gender_recognizer.result_files import FORMATS, Summary
 from gender_recognizer.result_log import ResultLog
 
@@ -103,6 +104,11 @@ def check_settings(settings: dict[str, Any]) -> None:
     for name in ("min_confidence", "min_size", "min_contrast", "max_pixels"):
         if not isinstance(settings[name], int | float) or isinstance(settings[name], bool):
             raise ValueError(f"{name} is {settings[name]}; expected a number")
+    target = settings["target_accuracy"]
+    if target is not None and (not isinstance(target, int | float) or isinstance(target, bool)):
+        raise ValueError(f"target_accuracy is {target}; expected a share from 0 to 1, such as 0.97")
+    if target is not None and settings["min_confidence"]:
+        raise ValueError("min_confidence and target_accuracy are both set; target_accuracy chooses min_confidence")
     for name in ("resume", "follow_links", "sniff", "allow_truncated"):
         if not isinstance(settings[name], bool):
             raise ValueError(f"{name} is {settings[name]}; expected true or false")
@@ -118,6 +124,8 @@ def process(settings: dict[str, Any]) -> int:
     model_path = find_model(settings["model_path"], Path(settings["outputs"] or PROJECT / "outputs"))
     source = find_input(settings)
     choice = choose_device(model_path, settings["device"])
+    if settings["target_accuracy"] is not None:
+        limits = aim_at(settings["target_accuracy"], choice, limits)
     engine = start_engine(choice, limits, source, settings)
     try:
         files = iter(source)
@@ -143,6 +151,16 @@ def process(settings: dict[str, Any]) -> int:
         tell("stopped before the end; the same command goes on from here")
         return INTERRUPTED
     return 3 if summary.statuses[FAILED] else 0
+
+
+def aim_at(target_accuracy: float, choice: Choice, limits: Limits) -> Limits:
+    """Return the limits with the smallest confidence that gave an accuracy on the model's validation pictures."""
+    point = confidence_for(load_predictor(choice.path).info.operating_points, target_accuracy)
+    tell(
+        f"target_accuracy {target_accuracy}: labelling from a confidence of {point.confidence:.4f} on; of the model's "
+        f"validation pictures {point.accuracy:.2%} of the labels were right and {1 - point.share:.0%} were left unsure"
+    )
+    return replace(limits, min_confidence=point.confidence)
 
 
 def start_engine(

@@ -13,6 +13,7 @@ import os
 import sys
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -39,7 +40,7 @@ from gender_recognizer.augment import Augmentation
 from gender_recognizer.callbacks import ProgressBar, SeedEachStep, Speed, TensorBoardPictures, class_balance_figure
 from gender_recognizer.classifier import GenderClassifier
 from gender_recognizer.datamodule import FaceDataModule
-from gender_recognizer.model_file import ModelInfo, export_onnx, load_classifier, newest_run
+from gender_recognizer.model_file import calibrate_checkpoint, export_onnx, load_classifier, newest_run
 
 PROJECT = Path(__file__).resolve().parents[1]
 MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -92,6 +93,7 @@ def train(settings: dict[str, Any], run_dir: Path) -> float:
         class_balance_figure(data.counts()).savefig(run_dir / "class_balance.png", dpi=150)
         logger.info("run folder: %s (if interrupted, ckpt_path=last goes on)", run_dir)
     trainer.fit(classifier, data, ckpt_path=find_checkpoint(settings, run_dir), weights_only=True)
+    classifier.temperature = calibrate(trainer, data, Path(checkpoint.best_model_path))
     metrics = evaluate(trainer, classifier, data, checkpoint.best_model_path)
     if trainer.is_global_zero:
         flat = {f"{group}/{key}": value for group in ("model", "classifier") for key, value in settings[group].items()}
@@ -168,6 +170,16 @@ def find_checkpoint(settings: dict[str, Any], run_dir: Path) -> Path | None:
     return path
 
 
+def calibrate(trainer: lightning.Trainer, data: FaceDataModule, ckpt_path: Path) -> float:
+    """Fit the temperature of a checkpoint on the validation part, in one process, and return it in all."""
+    if trainer.is_global_zero:
+        part = data.parts["validation"]
+        info = calibrate_checkpoint(ckpt_path, part.images[part.rows], part.targets)
+        logger.info("temperature %.3f, fitted on %d validation pictures", info.temperature, len(part))
+    trainer.strategy.barrier()
+    return load_classifier(ckpt_path)[1].temperature
+
+
 def evaluate(
     trainer: lightning.Trainer, classifier: GenderClassifier, data: FaceDataModule, ckpt_path: str
 ) -> dict[str, float]:
@@ -182,7 +194,7 @@ def evaluate(
 def export(ckpt_path: Path, training_data: str, metrics: dict[str, float]) -> None:
     """Write model.onnx beside a checkpoint."""
     classifier, info = load_classifier(ckpt_path)
-    info = ModelInfo(info.classes, training_data=training_data, metrics=metrics)
+    info = replace(info, training_data=training_data, metrics=metrics)
     export_onnx(classifier, info, ckpt_path.with_name("model.onnx"))
 
 

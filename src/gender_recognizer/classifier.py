@@ -52,6 +52,7 @@ class GenderClassifier(lightning.LightningModule):
         metrics = _metrics(classes)
         self.metrics = nn.ModuleDict({f"{stage}_metrics": metrics.clone(prefix=f"{stage}/") for stage in STAGES})
         self.outputs: dict[str, list[tuple[Tensor, Tensor]]] = {stage: [] for stage in STAGES}
+        self.temperature = 1.0  # fitted after training; what the model file says of it is what counts
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits `(N, num_classes)` of images `(N, 3, 100, 80)` in 0..255."""
@@ -77,7 +78,7 @@ class GenderClassifier(lightning.LightningModule):
         images, targets = batch
         # Full precision whatever the trainer's: a score must be that of the model that is shipped.
         with torch.autocast(self.device.type, enabled=False):
-            logits = self(images)
+            logits = self(images) / self.temperature
         self.outputs[stage].append((logits, targets))
         return logits.softmax(dim=1)
 

@@ -4,16 +4,18 @@ This module imports torch only inside the functions that need it: labelling with
 """
 
 import json
+import os
 import pickle
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gender_recognizer.calibration import OperatingPoint, fit_temperature, operating_points
 from gender_recognizer.images import IMAGE_SIZE, LOADER_VERSION
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ class ModelInfo:
         version: version of this package that wrote it.
         training_data: folder, or description, of the pictures it was trained on.
         metrics: what was measured at the end of training, by name such as `test/acc`.
+        operating_points: (confidence, accuracy, share labelled) on the validation part, see `calibration`.
     """
 
     classes: tuple[str, ...]
@@ -44,10 +47,14 @@ class ModelInfo:
     version: str = field(default_factory=lambda: version("gender_recognizer"))
     training_data: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
+    operating_points: tuple[OperatingPoint, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a model whose pictures were made differently from what `load_image` makes now."""
-        if tuple(self.image_size) != IMAGE_SIZE:
+        for name in ("classes", "image_size"):  # lists, where they come from JSON
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        object.__setattr__(self, "operating_points", tuple(OperatingPoint(*point) for point in self.operating_points))
+        if self.image_size != IMAGE_SIZE:
             raise ValueError(f"the model takes pictures of {self.image_size}, this version makes {IMAGE_SIZE}")
         if self.loader_version != LOADER_VERSION:
             raise ValueError(
@@ -128,7 +135,7 @@ def load_classifier(path: Path) -> "tuple[GenderClassifier, ModelInfo]":
         raise ValueError(f"'{path}' is not a checkpoint of gender_recognizer: no hyper_parameters and state_dict")
     settings = checkpoint["hyper_parameters"]
     carried = {name: settings[name] for name in ("image_size", "loader_version")} | checkpoint.get(METADATA_KEY, {})
-    info = ModelInfo(**carried | {"classes": tuple(settings["classes"])})
+    info = ModelInfo(settings["classes"], **carried)
     classifier = GenderClassifier(**settings)
     classifier.load_state_dict(checkpoint["state_dict"])
     return classifier.eval(), info
@@ -138,14 +145,43 @@ def save_checkpoint(classifier: "GenderClassifier", info: ModelInfo, path: Path)
     """Write a `.ckpt` without the optimizer's state: weights, hyperparameters and `info`."""
     import torch
 
-    carried = asdict(info)
-    del carried["classes"]  # one source: the hyperparameters
     checkpoint = {
         "hyper_parameters": dict(classifier.hparams),
         "state_dict": classifier.state_dict(),
-        METADATA_KEY: carried,
+        METADATA_KEY: _carried(info),
     }
     torch.save(checkpoint, path)
+
+
+def calibrate_checkpoint(path: Path, images: np.ndarray, targets: np.ndarray) -> ModelInfo:
+    """Fit the temperature and the operating points of a `.ckpt`, write them into it, and return what it says now.
+
+    Args:
+        path: of a checkpoint, also one with the optimizer's state.
+        images: uint8 `(N, 100, 80, 3)`, pictures that did not train it.
+        targets: int `(N,)`.
+    """
+    import torch
+
+    classifier, info = load_classifier(path)
+    with torch.inference_mode():
+        parts = (torch.from_numpy(images[start : start + 256]) for start in range(0, len(images), 256))
+        logits = torch.cat([classifier(part.permute(0, 3, 1, 2)) for part in parts]).double()
+    temperature = fit_temperature(logits.numpy(), targets)
+    points = operating_points((logits / temperature).softmax(dim=1).numpy(), targets)
+    info = replace(info, temperature=temperature, operating_points=tuple(points))
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True) | {METADATA_KEY: _carried(info)}
+    partial = path.with_suffix(".partial")
+    torch.save(checkpoint, partial)
+    os.replace(partial, path)
+    return info
+
+
+def _carried(info: ModelInfo) -> dict[str, Any]:
+    """Return what a `.ckpt` says of the model beside its hyperparameters, as plain values."""
+    carried = json.loads(json.dumps(asdict(info)))
+    del carried["classes"]  # one source: the hyperparameters
+    return carried
 
 
 def export_onnx(classifier: "GenderClassifier", info: ModelInfo, path: Path) -> None:
@@ -234,5 +270,4 @@ def parse_info(metadata: dict[str, str], path: Path) -> ModelInfo:
     """
     if METADATA_KEY not in metadata:
         raise ValueError(f"'{path}' was not exported by gender_recognizer: it does not say what its classes are")
-    carried = json.loads(metadata[METADATA_KEY])
-    return ModelInfo(**carried | {key: tuple(carried[key]) for key in ("classes", "image_size")})
+    return ModelInfo(**json.loads(metadata[METADATA_KEY]))

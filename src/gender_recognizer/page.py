@@ -15,13 +15,13 @@ from PIL import Image
 _templates = Environment(
     loader=PackageLoader("gender_recognizer"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
 )
-_templates.filters["percent"] = lambda share, digits=1: "–" if share is None else f"{100 * share:.{digits}f} %"
+_templates.filters["percent"] = lambda share, digits=1: "-" if share is None else f"{100 * share:.{digits}f} %"
 
 
 def write_page(path: Path, template: str, **values: Any) -> None:
-    """Write the page that a template of `templates/` makes of values; text in them is escaped.
+    r"""Write the page that a template of `templates/` makes of values; text in them is escaped.
 
-    Names of files that are not UTF-8 are shown with `\\xff` in the place of their odd bytes.
+    Names of files that are not UTF-8 are shown with `\xff` in the place of their odd bytes.
     """
     text = _templates.get_template(template).render(**values)
     path.write_text(text, encoding="utf-8", errors="backslashreplace")

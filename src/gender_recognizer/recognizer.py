@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from gender_recognizer.calibration import confidence_for
 from gender_recognizer.images import Picture, convert_picture
 from gender_recognizer.labelling import Labeller, Limits, Record, batched
 from gender_recognizer.listing import File, Folder
@@ -37,6 +38,7 @@ class Recognizer:
         device: str = "auto",
         batch_size: int = 32,
         num_threads: int | None = None,
+        target_accuracy: float | None = None,
         **limits: float,
     ) -> None:
         """Load a model.
@@ -46,13 +48,18 @@ class Recognizer:
             device: `auto`, `cpu` or `cuda`.
             batch_size: pictures that a thread takes at once; labels do not depend on it.
             num_threads: threads that read and label; None for the number of cores.
+            target_accuracy: choose `min_confidence` so that this share of the labels was right on the model's
+                validation pictures; pictures below it are `unsure`.
             **limits: fields of `labelling.Limits`, such as `min_confidence=0.9`.
 
         Raises:
             ValueError: the model is not one of ours, or an argument makes no sense.
         """
         choice = choose_device(find_model(None if model_path is None else os.fspath(model_path), Path()), device)
-        self._labeller = Labeller(load_predictor(choice.path, choice.device), Limits(**limits))
+        predictor = load_predictor(choice.path, choice.device)
+        if target_accuracy is not None:
+            limits["min_confidence"] = confidence_for(predictor.info.operating_points, target_accuracy).confidence
+        self._labeller = Labeller(predictor, Limits(**limits))
         self._batch_size, self._num_threads = batch_size, num_threads or available_cores()
         self.classes = self._labeller.predictor.info.classes
 

@@ -1,0 +1,286 @@
+"""How good a model's probabilities are: metrics with bootstrap intervals, by group, and models against each other.
+
+All metrics are computed for many weightings of the pictures at once: all ones give the value itself, the counts of a
+resample with replacement give one draw of the bootstrap (Efron and Tibshirani 1993).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+NUM_BINS = 15
+"""Bins of equal width of the confidence for the expected calibration error, as in Guo et al. 2017."""
+
+MIN_GROUP = 30
+"""Pictures below which a group gets no row: intervals of fewer say nothing."""
+
+INTERVAL = (2.5, 97.5)
+
+_BLOCK = 4_000_000
+"""Weights that are looked at together; bounds the memory."""
+
+Draws = dict[str, np.ndarray]
+"""Metric by name, each float64 `(num_weightings,)`; NaN where a metric is not defined."""
+
+
+class Estimate(NamedTuple):
+    """A value with its 95 % interval; NaN where it is not defined."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Evaluation(NamedTuple):
+    """The metrics of some pictures, and the bootstrap draws that their intervals come from."""
+
+    count: int
+    metrics: dict[str, Estimate]
+    draws: Draws
+
+
+def evaluate(
+    probabilities: np.ndarray, targets: np.ndarray, classes: Sequence[str], num_draws: int = 1000, seed: int = 0
+) -> Evaluation:
+    """Return the metrics of predictions with 95 % bootstrap intervals.
+
+    Intervals are between percentiles of the draws, except for the calibration error: chance makes it larger in a
+    sample than it is, and larger still in a resample, so that its draws are mirrored at the value (basic bootstrap).
+
+    Args:
+        probabilities: `(N, num_classes)`, rows add up to 1.
+        targets: int `(N,)`.
+        classes: names of the classes.
+        num_draws: resamples.
+        seed: of the resamples.
+    """
+    values = compute_metrics(probabilities, targets, classes)
+    draws = compute_metrics(probabilities, targets, classes, resample(len(targets), num_draws, seed))
+    metrics = {
+        name: interval(float(value[0]), draws[name], basic=name == "calibration_error")
+        for name, value in values.items()
+    }
+    return Evaluation(len(targets), metrics, draws)
+
+
+def resample(count: int, num_draws: int, seed: int = 0) -> np.ndarray:
+    """Return how often each of `count` pictures is drawn, int32 `(num_draws, count)`."""
+    rng = np.random.default_rng(seed)
+    return np.stack(
+        [np.bincount(rng.integers(0, count, count), minlength=count).astype(np.int32) for _ in range(num_draws)]
+    )
+
+
+def interval(value: float, draws: np.ndarray, basic: bool = False) -> Estimate:
+    """Return a value with its 95 % interval.
+
+    Args:
+        value: of all pictures.
+        draws: `(num_draws,)`, of resamples; NaN draws are left out.
+        basic: mirror the draws at the value, and cut the interval at 0.
+    """
+    draws = draws[~np.isnan(draws)]
+    if not len(draws) or np.isnan(value):
+        return Estimate(value, float("nan"), float("nan"))
+    low, high = np.percentile(draws, INTERVAL)
+    return (
+        Estimate(value, max(0.0, 2 * value - high), max(0.0, 2 * value - low)) if basic else Estimate(value, low, high)
+    )
+
+
+def compute_metrics(
+    probabilities: np.ndarray, targets: np.ndarray, classes: Sequence[str], weights: np.ndarray | None = None
+) -> Draws:
+    """Return each metric for each weighting of the pictures.
+
+    `accuracy`, `balanced_accuracy` (mean recall of the classes there are), `auroc` and `average_precision` (mean of
+    one class against the others), `f1` (mean of the classes), `mcc` (Matthews 1975; Gorodkin 2004), `brier` (half the
+    squared distance, which for two classes is that of one probability), `log_loss`, `calibration_error` (of the
+    confidence, expected, 15 bins), and for each class `recall_NAME`, `precision_NAME`, `f1_NAME`.
+
+    Args:
+        probabilities: `(N, num_classes)`, rows add up to 1.
+        targets: int `(N,)`.
+        classes: names of the classes.
+        weights: `(num_weightings, N)`, 0 or more; None for one weighting, all ones.
+    """
+    if weights is None:
+        weights = np.ones((1, len(targets)))
+    rows = max(1, _BLOCK // max(1, len(targets)))
+    blocks = [
+        _metrics(probabilities.astype(np.float64), targets, classes, weights[start : start + rows].astype(np.float64))
+        for start in range(0, len(weights), rows)
+    ]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def _metrics(probabilities: np.ndarray, targets: np.ndarray, classes: Sequence[str], weights: np.ndarray) -> Draws:
+    count = len(classes)
+    cells = np.eye(count * count)[targets * count + probabilities.argmax(axis=1)]
+    confusion = (weights @ cells).reshape(-1, count, count)  # true class, predicted class
+    total = weights.sum(axis=1)
+    hits, of_class, of_label = np.einsum("bkk->bk", confusion), confusion.sum(axis=2), confusion.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        recall, precision, f1 = hits / of_class, hits / of_label, 2 * hits / (of_class + of_label)
+        result = {
+            "accuracy": hits.sum(axis=1) / total,
+            "balanced_accuracy": _mean(recall),
+            "auroc": _mean(_per_class(_auroc, probabilities, targets, weights)),
+            "average_precision": _mean(_per_class(_average_precision, probabilities, targets, weights)),
+            "f1": _mean(f1),
+            "mcc": _mcc(hits.sum(axis=1), of_class, of_label, total),
+            "brier": weights @ (0.5 * (probabilities - np.eye(count)[targets]) ** 2).sum(axis=1) / total,
+            "log_loss": weights @ -np.log(_of_target(probabilities, targets).clip(1e-15)) / total,
+            "calibration_error": _calibration_error(probabilities, targets, weights) / total,
+        }
+    for name, values in (("recall", recall), ("precision", precision), ("f1", f1)):
+        result |= {f"{name}_{label}": values[:, index] for index, label in enumerate(classes)}
+    return result
+
+
+def _of_target(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    return probabilities[np.arange(len(targets)), targets]
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Return the mean over the classes for which there is a value, `(num_weightings,)`."""
+    known = ~np.isnan(values)
+    return np.where(known, values, 0).sum(axis=1) / known.sum(axis=1)
+
+
+def _mcc(right: np.ndarray, of_class: np.ndarray, of_label: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """Return Matthews' correlation coefficient; 0 where all pictures have one class or get one label."""
+    shared = right * total - (of_class * of_label).sum(axis=1)
+    spread = (total**2 - (of_class**2).sum(axis=1)) * (total**2 - (of_label**2).sum(axis=1))
+    return np.where(spread > 0, shared / np.sqrt(spread), 0.0)
+
+
+def _per_class(
+    metric: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    probabilities: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray,
+) -> np.ndarray:
+    """Return a metric of ranks for each class against the others, `(num_weightings, num_classes)`.
+
+    The metric takes the weights of the class's own and of the other pictures, each `(num_weightings, num_scores)`,
+    for each different score from the largest down.
+    """
+    results = []
+    for index in range(probabilities.shape[1]):
+        order = np.argsort(-probabilities[:, index], kind="stable")
+        scores, ranked = probabilities[order, index], weights[:, order]
+        starts = np.flatnonzero(np.r_[True, scores[1:] != scores[:-1]])
+        own = targets[order] == index
+        results.append(
+            metric(np.add.reduceat(ranked * own, starts, axis=1), np.add.reduceat(ranked * ~own, starts, axis=1))
+        )
+    return np.stack(results, axis=1)
+
+
+def _auroc(own: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the chance that a picture of the class scores higher than another; equal scores count half."""
+    higher = own.cumsum(axis=1) - own / 2
+    return (higher * others).sum(axis=1) / (own.sum(axis=1) * others.sum(axis=1))
+
+
+def _average_precision(own: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the mean of the precision at each picture of the class, without interpolation."""
+    found = own.cumsum(axis=1)
+    precision = np.nan_to_num(found / (found + others.cumsum(axis=1)))
+    return (precision * own).sum(axis=1) / own.sum(axis=1)
+
+
+def _calibration_error(probabilities: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the sum over the bins of |right pictures - confidence|, `(num_weightings,)`."""
+    confidence = probabilities.max(axis=1)
+    gap = (probabilities.argmax(axis=1) == targets) - confidence
+    return np.abs(weights @ (np.eye(NUM_BINS)[confidence_bins(confidence)] * gap[:, None])).sum(axis=1)
+
+
+def confidence_bins(confidence: np.ndarray) -> np.ndarray:
+    """Return the bin, 0 to 14, of each confidence; a bin includes its upper edge."""
+    return (np.ceil(confidence * NUM_BINS).astype(int) - 1).clip(0, NUM_BINS - 1)
+
+
+def by_group(
+    probabilities: np.ndarray,
+    targets: np.ndarray,
+    classes: Sequence[str],
+    groups: Sequence[str],
+    num_draws: int = 1000,
+    seed: int = 0,
+) -> dict[str, Evaluation]:
+    """Return the metrics of each group of at least 30 pictures, by its name, sorted; "" is no group.
+
+    Args:
+        probabilities: `(N, num_classes)`.
+        targets: int `(N,)`.
+        classes: names of the classes.
+        groups: group of each picture.
+        num_draws: resamples, drawn within each group.
+        seed: of the resamples.
+    """
+    members = np.array(groups, dtype=object)
+    rows = {name: np.flatnonzero(members == name) for name in sorted(set(groups) - {""})}
+    return {
+        name: evaluate(probabilities[row], targets[row], classes, num_draws, seed + number)
+        for number, (name, row) in enumerate(rows.items())
+        if len(row) >= MIN_GROUP
+    }
+
+
+def group_gaps(groups: Mapping[str, Evaluation], classes: Sequence[str]) -> dict[str, Estimate]:
+    """Return how far groups are apart: `accuracy` of the best less the worst, and `equalised_odds`.
+
+    The latter is the largest difference between groups in the recall of a class (Hardt et al. 2016; for two classes
+    the larger of the differences in true and false positive rates). Chance drives groups apart; the intervals are
+    those of a basic bootstrap for this reason.
+    """
+    if len(groups) < 2:
+        return {}
+
+    def spread(name: str, of: Callable[[Evaluation], np.ndarray]) -> np.ndarray:
+        values = np.stack([of(group) for group in groups.values()])
+        return np.nanmax(values, axis=0) - np.nanmin(values, axis=0) if not np.isnan(values).all() else values[0]
+
+    def gap(names: Sequence[str]) -> Estimate:
+        points = [spread(name, lambda group, name=name: np.array([group.metrics[name].value])) for name in names]
+        draws = [spread(name, lambda group, name=name: group.draws[name]) for name in names]
+        return interval(float(np.fmax.reduce(points)[0]), np.fmax.reduce(draws), basic=True)
+
+    return {"accuracy": gap(["accuracy"]), "equalised_odds": gap([f"recall_{name}" for name in classes])}
+
+
+def risk_coverage(probabilities: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what share is labelled when the least sure are left out, and the accuracy of the labelled.
+
+    Args:
+        probabilities: `(N, num_classes)`.
+        targets: int `(N,)`.
+
+    Returns:
+        share `(M,)` rising to 1, and accuracy `(M,)`; pictures of the same confidence go together.
+    """
+    confidence = probabilities.max(axis=1)
+    order = np.argsort(-confidence, kind="stable")
+    ends = np.flatnonzero(np.r_[np.diff(confidence[order]) != 0, True]) + 1
+    right = np.cumsum(probabilities.argmax(axis=1)[order] == targets[order])
+    return ends / len(targets), right[ends - 1] / ends
+
+
+def mcnemar(first: np.ndarray, second: np.ndarray, targets: np.ndarray) -> tuple[int, int, float]:
+    """Return how many pictures only the first and only the second model labels right, and the exact p-value.
+
+    Args:
+        first: labels of one model as class indices, int `(N,)`.
+        second: labels of another for the same pictures.
+        targets: int `(N,)`.
+    """
+    from scipy.stats import binomtest
+
+    only_first = int(((first == targets) & (second != targets)).sum())
+    only_second = int(((first != targets) & (second == targets)).sum())
+    differing = only_first + only_second
+    return only_first, only_second, float(binomtest(only_first, differing).pvalue) if differing else 1.0
