@@ -207,9 +207,10 @@ def run_training(arguments: list[str]) -> None:
     """Measure training, print and save."""
     import torch
     from benchmark_training import benchmark_training
+    from command import register_resolvers
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
-    from train import keep_freed_memory, register_resolvers
+    from train import keep_freed_memory
 
     register_resolvers()
     keep_freed_memory()

@@ -17,8 +17,8 @@ from typing import Any
 
 import hydra
 import numpy as np
+from command import fail, register_resolvers
 from omegaconf import DictConfig, OmegaConf
-from train import fail, register_resolvers
 
 from gender_recognizer.images import load_or_reason
 from gender_recognizer.listing import find_images

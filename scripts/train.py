@@ -9,17 +9,16 @@ class_balance.png and what `tensorboard --logdir outputs` shows. `ckpt_path=last
 import ctypes
 import json
 import logging
-import os
 import sys
-import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import hydra
 import lightning
 import torch
+from command import PROJECT, fail, find_root, register_resolvers
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.callbacks import (
     Callback,
@@ -37,12 +36,12 @@ from rich.table import Table
 from torch.optim.swa_utils import get_ema_avg_fn
 
 from gender_recognizer.augment import Augmentation
-from gender_recognizer.callbacks import ProgressBar, SeedEachStep, Speed, TensorBoardPictures, class_balance_figure
+from gender_recognizer.callbacks import ProgressBar, SeedEachStep, Speed, TensorBoardPictures
 from gender_recognizer.classifier import GenderClassifier
 from gender_recognizer.datamodule import FaceDataModule
-from gender_recognizer.model_file import calibrate_checkpoint, export_onnx, load_classifier, newest_run
+from gender_recognizer.figures import class_balance_figure
+from gender_recognizer.model_file import calibrate_checkpoint, export_onnx, load_classifier
 
-PROJECT = Path(__file__).resolve().parents[1]
 MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_THRESHOLD = -1, -3  # malloc.h
 logger = logging.getLogger("train")
 
@@ -53,12 +52,6 @@ warnings.filterwarnings(
 )
 for name in ("lightning.pytorch", "onnx_ir", "onnxscript"):
     logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def register_resolvers() -> None:
-    """Make known what the configurations use: `${project:path}` and `${run_dir:outputs,ckpt_path}`."""
-    OmegaConf.register_new_resolver("project", lambda path: str(PROJECT / path), replace=True)
-    OmegaConf.register_new_resolver("run_dir", choose_run_dir, use_cache=True, replace=True)
 
 
 def train(settings: dict[str, Any], run_dir: Path) -> float:
@@ -109,11 +102,8 @@ def train(settings: dict[str, Any], run_dir: Path) -> float:
 def build_data(settings: dict[str, Any]) -> FaceDataModule:
     """Return the data module; without pictures of the user's own, that of the sample, and say so."""
     options = dict(settings["data"])
-    root = Path(options.pop("root"))
-    if root == PROJECT / "data" and not any((root / name).is_dir() for name in options["classes"]):
-        root = PROJECT / "data" / "sample"
-        folders = " or ".join(f"data/{name}" for name in options["classes"])
-        logger.warning("no pictures in %s: training on the sample in data/sample", folders)
+    root = find_root(Path(options.pop("root")), options["classes"])
+    if root == PROJECT / "data" / "sample":
         options["batch_size"] = min(options["batch_size"], 16)
     test_root = options.pop("test_root")
     augmentation = options.pop("augmentation")
@@ -210,18 +200,6 @@ def print_results(metrics: dict[str, float], ckpt_path: Path) -> None:
     Console(soft_wrap=True).print(f"best checkpoint: {ckpt_path}\nmodel.onnx beside it", highlight=False)
 
 
-def choose_run_dir(outputs: str, ckpt_path: str | None) -> str:
-    """Return the run folder: a new one, or that of the checkpoint to go on from."""
-    if ckpt_path is None:
-        return str(Path(outputs) / time.strftime(f"%Y-%m-%d_%H-%M-%S_{os.getpid()}"))
-    if ckpt_path != "last":
-        return str(Path(ckpt_path).absolute().parents[1])
-    try:
-        return str(newest_run(Path(outputs)))
-    except ValueError as error:
-        fail(error)
-
-
 def keep_freed_memory() -> None:
     """Have glibc keep freed memory: giving back the buffers of every step costs a tenth of the time on a CPU.
 
@@ -230,14 +208,6 @@ def keep_freed_memory() -> None:
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "gnu_get_libc_version"):
         libc.mallopt(MALLOPT_MMAP_THRESHOLD, 2**25)  # the largest that glibc accepts
         libc.mallopt(MALLOPT_TRIM_THRESHOLD, 2**31 - 1)
-
-
-def fail(error: Exception) -> NoReturn:
-    """End with one line about a user's mistake."""
-    if os.environ.get("HYDRA_FULL_ERROR") == "1":
-        raise error
-    print(f"error: {error} (HYDRA_FULL_ERROR=1 shows where)", file=sys.stderr)
-    sys.exit(2)
 
 
 @hydra.main(version_base="1.3", config_path="../configs", config_name="train")

@@ -16,7 +16,9 @@ from PIL import Image
 from gender_recognizer.model_file import ModelInfo
 
 torch.set_num_threads(1)
-os.environ["OMP_NUM_THREADS"] = "1"  # for the commands that tests start
+# For the commands that tests start:
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of them would compile torch anew, for seconds
 
 PROJECT = Path(__file__).resolve().parents[1]
 RED, BLUE = (200, 40, 40), (40, 40, 200)
@@ -41,7 +43,7 @@ def make_colour_data(root, count=40, wrong=4):
 
 def train_settings(*overrides):
     """Return the plain settings that `scripts/train.py` would get."""
-    from train import register_resolvers
+    from command import register_resolvers
 
     register_resolvers()
     with initialize_config_dir(str(PROJECT / "configs"), version_base="1.3"):

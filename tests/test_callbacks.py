@@ -1,11 +1,8 @@
 import csv
 
 import pytest
-import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
-
-from gender_recognizer.callbacks import class_balance_figure, named_grid_figure, worst_errors
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +22,8 @@ def test_pictures_are_there(accumulator):
     shown = set(accumulator.Tags()["images"])
     assert {"class_balance", "augmented_training_batch"} <= shown
     for stage in ("val", "test"):
-        figures = {f"{stage}/{name}" for name in ("confusion_matrix", "roc", "precision_recall", "worst_errors")}
+        names = ("confusion_matrix", "roc", "precision_recall", "reliability", "risk_coverage", "worst_errors")
+        figures = {f"{stage}/{name}" for name in names}
         assert figures <= shown
 
 
@@ -49,19 +47,3 @@ def test_hparams_tab_has_the_final_metrics(accumulator):
     names = {info.name.tag for info in metadata.parse_experiment_plugin_data(content).metric_infos}
     assert {"final/val_acc", "final/test_acc", "final/test_auroc"} <= names
     assert accumulator.Scalars("final/test_acc")[-1].value > 0.7
-
-
-def test_worst_errors_are_the_surest_wrong_answers():
-    probabilities = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.0, 1.0], [0.7, 0.3]])
-    targets = torch.tensor([0, 0, 0, 0, 1])
-    assert worst_errors(probabilities, targets).tolist() == [3, 1, 4, 2]
-    assert worst_errors(probabilities, targets, count=2).tolist() == [3, 1]
-
-
-def test_figures_show_every_class_and_name():
-    figure = class_balance_figure({"train": {"female": 3, "male": 5}, "test": {"female": 1, "male": 0}})
-    (axes,) = figure.axes
-    assert sorted(text.get_text() for text in axes.texts) == ["0", "1", "3", "5"]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["female", "male"]
-    figure = named_grid_figure(torch.zeros(7, 3, 10, 8, dtype=torch.uint8), [f"{index}.jpg" for index in range(7)])
-    assert [axes.get_title() for axes in figure.axes if axes.get_title()] == [f"{index}.jpg" for index in range(7)]

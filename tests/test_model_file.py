@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from gender_recognizer import model_file
+from gender_recognizer.calibration import operating_points
 from gender_recognizer.classifier import GenderClassifier
 from gender_recognizer.model_file import (
     BUNDLED_MODEL,
     ModelInfo,
     best_checkpoint,
+    calibrate_checkpoint,
     export_onnx,
     find_model,
     load_classifier,
@@ -60,6 +62,26 @@ def test_temperature_divides_the_logits(files):
 def test_both_files_carry_what_the_model_is(files):
     assert load_predictor(files / "model.ckpt").info == INFO
     assert load_predictor(files / "model.onnx").info == INFO
+
+
+def test_calibrating_a_checkpoint_changes_what_it_says_and_nothing_else(files, tmp_path):
+    path = tmp_path / "run.ckpt"
+    content = torch.load(files / "model.ckpt", weights_only=True) | {"optimizer_states": [1, 2]}
+    torch.save(content, path)
+    images = np.random.default_rng(1).integers(0, 255, (120, 100, 80, 3), dtype=np.uint8)
+    targets = np.random.default_rng(2).integers(0, 2, 120)
+    info = calibrate_checkpoint(path, images, targets)
+    assert info.temperature > 2  # noise says nothing about such targets
+    assert info.operating_points[0].share == 1
+    predictor = TorchPredictor(path)
+    assert predictor.info == info
+    assert info.training_data == INFO.training_data
+    assert operating_points(predictor.predict(images), targets)[0].accuracy == info.operating_points[0].accuracy
+    changed = torch.load(path, weights_only=True)
+    assert changed["optimizer_states"] == [1, 2]
+    assert all(torch.equal(changed["state_dict"][name], value) for name, value in content["state_dict"].items())
+    export_onnx(predictor.classifier, info, tmp_path / "model.onnx")
+    assert OnnxPredictor(tmp_path / "model.onnx").info == info
 
 
 def test_a_pickle_that_would_run_code_is_refused(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -11,6 +12,10 @@ import time
 
 import pytest
 from conftest import BLUE, PROJECT, RED, process, read_records, save_picture
+
+from gender_recognizer.calibration import confidence_for
+from gender_recognizer.model_file import BUNDLED_MODEL
+from gender_recognizer.predictor import load_predictor
 
 SAMPLE = PROJECT / "data/sample"
 
@@ -159,6 +164,22 @@ def test_unsure_pictures_are_said(tmp_path):
     assert "unsure" not in json.loads((tmp_path / "out.json").read_text()).values()
 
 
+def test_wanted_accuracy_chooses_the_confidence(tmp_path):
+    done = process(SAMPLE / "female", f"output_path={tmp_path}/out.json", "target_accuracy=0.99")
+    assert done.returncode == 0
+    point = confidence_for(load_predictor(BUNDLED_MODEL).info.operating_points, 0.99)
+    said = re.search(
+        r"from a confidence of (\S+) on; .* (\S+)% of the labels were right and (\S+)% were left", done.stderr
+    )
+    assert float(said[1]) == pytest.approx(point.confidence, abs=1e-4)
+    assert float(said[2]) == pytest.approx(100 * point.accuracy, abs=0.01)
+    assert float(said[3]) == pytest.approx(100 * (1 - point.share), abs=1)
+    records = read_records(tmp_path / "out.jsonl")
+    for record in records:
+        assert record["status"] == ("labelled" if record["probability"] >= point.confidence else "unsure")
+    assert {record["status"] for record in records} == {"labelled", "unsure"}
+
+
 def test_device_is_said_with_its_reason(tmp_path):
     done = process(SAMPLE / "female/001.jpg", f"output_path={tmp_path}/out.json", "device=cpu")
     assert "smallcnn-int8.onnx, classes female, male, on cpu (asked for)" in done.stderr
@@ -183,6 +204,10 @@ def test_device_is_said_with_its_reason(tmp_path):
         (["{root}/in", "formats=[xml]"], "formats is ['xml']; expected a list of json, jsonl, csv"),
         (["{root}/in", "formats=json"], "formats is json; expected a list"),
         (["{root}/in", "min_confidence=2"], "min_confidence is 2; expected a probability from 0 to 1"),
+        (["{root}/in", "target_accuracy=97"], "target_accuracy is 97; expected a share from 0 to 1"),
+        (["{root}/in", "target_accuracy=0.99999"], "the model reached"),
+        (["{root}/in", "target_accuracy=high"], "target_accuracy is high; expected a share"),
+        (["{root}/in", "target_accuracy=0.9", "min_confidence=0.9"], "min_confidence and target_accuracy are both set"),
         (["{root}/in", "min_size=small"], "min_size is small; expected a number"),
         (["{root}/in", "resume=maybe"], "resume is maybe; expected true or false"),
         (["{root}/in", "num_workers=0"], "num_workers is 0; expected a whole number, 1 or more"),

@@ -58,6 +58,15 @@ def test_what_cannot_be_read_is_a_record_and_not_an_error(bundled, tmp_path):
 
 def test_limits_are_arguments():
     assert Recognizer(min_confidence=1.0).label(FACE).status == "unsure"
+
+
+def test_wanted_accuracy_chooses_the_confidence(bundled):
+    paths = sorted((SAMPLE / "female").iterdir())
+    everything, sure = bundled.label(paths), Recognizer(target_accuracy=0.99).label(paths)
+    unsure = [record.probability for record in sure if record.status == "unsure"]
+    assert 0 < len(unsure) < len(paths)
+    assert max(unsure) < min(record.probability for record in sure if record.status == "labelled")
+    assert [record.probability for record in sure] == [record.probability for record in everything]
     with pytest.raises(ValueError, match="min_confidence is 2"):
         Recognizer(min_confidence=2)
 

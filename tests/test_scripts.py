@@ -188,7 +188,7 @@ def test_without_own_pictures_the_sample_is_used_and_said(tmp_path):
         pytest.skip("data/female or data/male has pictures")
     done = train("trainer.max_epochs=1", f"outputs={tmp_path}", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert sum("training on the sample" in line for line in done.stdout.splitlines()) == 1
+    assert sum("taking the sample in data/sample" in line for line in done.stdout.splitlines()) == 1
     (run_dir,) = (path for path in tmp_path.iterdir() if path.name != "cache")
     files = {path.relative_to(run_dir).as_posix() for path in run_dir.rglob("*") if path.is_file()}
     assert {"split.csv", "class_balance.png", "metrics.json", "train.log", ".hydra/config.yaml"} <= files

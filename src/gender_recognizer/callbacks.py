@@ -5,26 +5,18 @@ import time
 from itertools import islice
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
-from matplotlib.figure import Figure
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
-from torchmetrics.classification import (
-    MulticlassConfusionMatrix,
-    MulticlassPrecisionRecallCurve,
-    MulticlassROC,
-)
 from torchvision.utils import make_grid
 
 from gender_recognizer.datamodule import FaceDataModule
+from gender_recognizer.figures import class_balance_figure, named_grid_figure, result_figures, worst_errors
 
 logger = logging.getLogger(__name__)
-
-plt.switch_backend("agg")
 
 GRID_IMAGES = 64
 WORST_ERRORS = 24
@@ -149,98 +141,27 @@ class TensorBoardPictures(Callback):
         self._log_figures(trainer, "test")
 
     def _log_figures(self, trainer: Trainer, stage: str) -> None:
-        """Log confusion matrix, ROC and PR curves and the worst errors of what this process has seen."""
+        """Log the figures of a model's results and its worst errors, of what this process has seen."""
         if not self.probabilities or not trainer.is_global_zero:
             return
         data: FaceDataModule = trainer.datamodule
         part = {"val": "validation", "test": "test"}[stage]
         loader = data.val_dataloader() if stage == "val" else data.test_dataloader()
-        probabilities = torch.cat(self.probabilities)
+        probabilities = torch.cat(self.probabilities).double().numpy()
         indices = list(loader.sampler)[: len(probabilities)]  # fewer with limit_val_batches
         dataset, files = data.parts[part], data.files[part]
-        targets = torch.from_numpy(dataset.targets[indices])
+        targets = dataset.targets[indices]
         writer: SummaryWriter = trainer.logger.experiment
-        for name, figure in curve_figures(probabilities, targets, data.classes).items():
+        for name, figure in result_figures(probabilities, targets, data.classes).items():
             writer.add_figure(f"{stage}/{name}", figure, trainer.global_step)
         for target, name in enumerate(data.classes):
             writer.add_pr_curve(f"{stage}/{name}", targets == target, probabilities[:, target], trainer.global_step)
-        wrong = worst_errors(probabilities, targets)
+        wrong = worst_errors(probabilities, targets, WORST_ERRORS)
         if len(wrong):
             chosen = [indices[index] for index in wrong]
-            images = dataset.__getitems__(chosen)[0]
             names = [
                 f"{files[index].parent.name}/{files[index].name}\n{data.classes[p.argmax()]} {p.max():.2f}"
                 for index, p in zip(chosen, probabilities[wrong], strict=True)
             ]
+            images = dataset.images[dataset.rows[chosen]]
             writer.add_figure(f"{stage}/worst_errors", named_grid_figure(images, names), trainer.global_step)
-
-
-def worst_errors(probabilities: Tensor, targets: Tensor, count: int = WORST_ERRORS) -> Tensor:
-    """Return the indices of the wrong answers, the surest first.
-
-    Args:
-        probabilities: `(N, num_classes)`.
-        targets: `(N,)`.
-        count: how many at most.
-    """
-    of_target = probabilities.gather(1, targets[:, None])[:, 0]
-    wrong = (probabilities.argmax(dim=1) != targets).nonzero()[:, 0]
-    return wrong[of_target[wrong].argsort()][:count]
-
-
-def class_balance_figure(counts: dict[str, dict[str, int]]) -> Figure:
-    """Return a bar chart of the number of pictures of each class in each part."""
-    classes = list(next(iter(counts.values())))
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    width = 0.8 / len(classes)
-    for index, name in enumerate(classes):
-        left = np.arange(len(counts)) + (index - (len(classes) - 1) / 2) * width
-        axes.bar_label(axes.bar(left, [part[name] for part in counts.values()], width, label=name))
-    axes.set_xticks(range(len(counts)), list(counts))
-    axes.margins(y=0.12)  # room for the numbers above the bars
-    axes.set(ylabel="pictures", title="Pictures of each class")
-    axes.legend()
-    return figure
-
-
-def curve_figures(probabilities: Tensor, targets: Tensor, classes: list[str]) -> dict[str, Figure]:
-    """Return figures of the confusion matrix, the ROC and the precision-recall curves.
-
-    Args:
-        probabilities: `(N, num_classes)`.
-        targets: `(N,)`.
-        classes: names of the classes.
-    """
-    count = len(classes)
-    metrics = {
-        "confusion_matrix": (MulticlassConfusionMatrix(count, sync_on_compute=False), {"labels": classes}),
-        "roc": (MulticlassROC(count, sync_on_compute=False), {"score": True}),
-        "precision_recall": (MulticlassPrecisionRecallCurve(count, sync_on_compute=False), {"score": True}),
-    }
-    figures = {}
-    for name, (metric, options) in metrics.items():
-        metric.update(probabilities, targets)
-        figures[name], _ = metric.plot(**options)
-        axes = figures[name].axes[0]
-        axes.set_title(name.replace("_", " "))
-        if name != "confusion_matrix":
-            _name_curves(axes, classes)
-    return figures
-
-
-def _name_curves(axes: Any, classes: list[str]) -> None:
-    """Put the names of the classes in the place of their indexes in a legend."""
-    for text, name in zip(axes.get_legend().get_texts(), classes, strict=True):
-        text.set_text(f"{name}, {text.get_text().split()[-1]}")
-
-
-def named_grid_figure(images: Tensor, names: list[str], columns: int = 6) -> Figure:
-    """Return a grid of uint8 images `(N, 3, H, W)` with a text below each."""
-    rows = -(-len(images) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(1.7 * columns, 2.4 * rows), squeeze=False, layout="constrained")
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, image, name in zip(axes.flat, images, names, strict=False):
-        axis.imshow(image.permute(1, 2, 0).numpy())
-        axis.set_title(name, fontsize=7, y=-0.22)
-    return figure

@@ -1,7 +1,6 @@
 """Pictures split once into training, validation and test parts, and a loader for each."""
 
 import csv
-import hashlib
 import logging
 import warnings
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from torch.utils.data import DataLoader, DistributedSampler, random_split
 
 from gender_recognizer.augment import Augmentation
 from gender_recognizer.data_checks import class_counts, warn_if_unbalanced
-from gender_recognizer.dataset import FaceDataset, ImageCache, list_samples, read_metadata
+from gender_recognizer.dataset import FaceDataset, ImageCache, open_pictures, read_metadata
 
 logger = logging.getLogger(__name__)
 
@@ -90,11 +89,11 @@ class FaceDataModule(lightning.LightningDataModule):
         """Decode the pictures into the cache, in one process of each machine; a second call changes nothing."""
         if self.parts:
             return
-        cache = self._read(self.root)[0]
+        cache = open_pictures(self.root, self.classes, self.cache_dir)[0]
         if self.split == "grouped":
             cache.near_duplicate_groups()
         if self.test_root is not None:
-            self._read(self.test_root)
+            open_pictures(self.test_root, self.classes, self.cache_dir)
 
     def setup(self, stage: str | None = None) -> None:
         """Split the pictures; a second call changes nothing.
@@ -104,24 +103,17 @@ class FaceDataModule(lightning.LightningDataModule):
         """
         if self.parts:
             return
-        cache, paths, targets = self._read(self.root)
+        cache, paths, targets = open_pictures(self.root, self.classes, self.cache_dir)
         rows = self._readable_rows(cache, paths, targets, self.root)
         groups = cache.near_duplicate_groups()[rows] if self.split == "grouped" else rows
         indices = split_indices(groups, self.fractions, self.split_seed)
         for part, index in zip(PARTS, indices, strict=True):
             self._add_part(part, cache, paths, targets, rows[index])
         if self.test_root is not None:
-            cache, paths, targets = self._read(self.test_root)
+            cache, paths, targets = open_pictures(self.test_root, self.classes, self.cache_dir)
             rows = self._readable_rows(cache, paths, targets, self.test_root)
             self._add_part("test", cache, paths, targets, rows)
         self._report()
-
-    def _read(self, root: Path) -> tuple[ImageCache, list[Path], np.ndarray]:
-        samples = list_samples(root, self.classes)
-        paths = [sample.path for sample in samples]
-        name = hashlib.sha256("\0".join([str(root.resolve()), *self.classes]).encode(errors="surrogateescape"))
-        cache = ImageCache(paths, self.cache_dir / f"{root.resolve().name}-{name.hexdigest()[:12]}")
-        return cache, paths, np.array([sample.target for sample in samples], dtype=np.int64)
 
     def _readable_rows(self, cache: ImageCache, paths: list[Path], targets: np.ndarray, root: Path) -> np.ndarray:
         """Return the rows of the pictures that could be decoded, and remember and report the others."""
@@ -149,26 +141,30 @@ class FaceDataModule(lightning.LightningDataModule):
         return {part: class_counts(data.targets, self.classes) for part, data in self.parts.items()}
 
     def save_split(self, path: Path) -> None:
-        """Write which picture is in which part as CSV, with the columns of the metadata and the unreadable files."""
-        rows = []
+        """Write which picture is in which part as CSV, with the columns of the metadata and the unreadable files.
+
+        Names are relative to the folder in the column `root`, which is the training or the test folder.
+        """
+        rows: list[dict[str, str]] = []
         for part, files in self.files.items():
             for file, target in zip(files, self.parts[part].targets, strict=True):
-                rows.append({"part": part, "file_name": self._relative(file), "label": self.classes[target]})
+                rows.append({"part": part, **self._place(file), "label": self.classes[target]})
         for file, why in self.unreadable.items():
-            rows.append({"part": "unreadable", "file_name": self._relative(file), "reason": why})
-        tables = {root: read_metadata(root) for root in (self.root, self.test_root) if root is not None}
+            rows.append({"part": "unreadable", **self._place(file), "reason": why})
+        roots = [root for root in (self.root, self.test_root) if root is not None]
+        tables = {str(root.resolve()): read_metadata(root) for root in roots}
         for row in rows:
-            table = tables[self.test_root if self.test_root and row["part"] == "test" else self.root]
-            row |= {key: value for key, value in table.get(row["file_name"], {}).items() if key not in row}
+            known = tables[row["root"]].get(row["file_name"], {})
+            row |= {key: value for key, value in known.items() if key not in row}
         names = list(dict.fromkeys(key for row in rows for key in row))
         with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             writer = csv.DictWriter(file, names, restval="")
             writer.writeheader()
             writer.writerows(rows)
 
-    def _relative(self, file: Path) -> str:
+    def _place(self, file: Path) -> dict[str, str]:
         root = self.root if file.is_relative_to(self.root) else self.test_root
-        return file.relative_to(root).as_posix()
+        return {"file_name": file.relative_to(root).as_posix(), "root": str(root.resolve())}
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """Augment the images of training batches: float32 `(N, 3, 100, 80)` instead of uint8."""

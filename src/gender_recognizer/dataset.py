@@ -6,8 +6,9 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from mmap import mmap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,24 +32,28 @@ class Sample(NamedTuple):
     target: int
 
 
-def list_samples(root: Path, classes: Sequence[str]) -> list[Sample]:
+def list_samples(root: Path, classes: Sequence[str], need_all: bool = True) -> list[Sample]:
     """Return the pictures below `<root>/<class>/` for every class, sorted by class and path.
 
     Folders may be nested; names are matched by extension in any case; hidden files and folders are left out.
 
+    Args:
+        root: folder that holds a folder of pictures for each class.
+        classes: names of the class folders.
+        need_all: whether every class must have pictures; else one is enough.
+
     Raises:
-        ValueError: a class has no folder, or its folder holds no picture.
+        ValueError: a class has no folder, or its folder holds no picture, and it needs some.
     """
-    samples = []
-    for target, name in enumerate(classes):
+    found = {name: find_images(root / name) for name in classes if (root / name).is_dir()}
+    needed = classes if need_all or not any(found.values()) else []
+    for name in needed:
         folder = root / name
-        if not folder.is_dir():
+        if name not in found:
             raise ValueError(f"no folder '{folder}'; put the pictures of class '{name}' there, or set data.root")
-        paths = sorted(find_images(folder))
-        if not paths:
+        if not found[name]:
             raise ValueError(f"no pictures in '{folder}'; class '{name}' needs some")
-        samples += [Sample(path, target) for path in paths]
-    return samples
+    return [Sample(path, target) for target, name in enumerate(classes) for path in sorted(found.get(name, []))]
 
 
 def read_metadata(root: Path) -> dict[str, dict[str, str]]:
@@ -65,6 +70,19 @@ def read_metadata(root: Path) -> dict[str, dict[str, str]]:
         if "file_name" not in (rows.fieldnames or ()):
             raise ValueError(f"'{path}' has no column 'file_name'; its columns are {rows.fieldnames}")
         return {row["file_name"]: row for row in rows}
+
+
+def read_split(path: Path, root: Path) -> dict[str, str]:
+    """Return the part of each picture below `root`, by its name relative to it, from what `save_split` wrote.
+
+    Raises:
+        ValueError: the table has other columns.
+    """
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        rows = csv.DictReader(file)
+        if not {"part", "file_name", "root"} <= set(rows.fieldnames or ()):
+            raise ValueError(f"'{path}' is not the split.csv of a training run: no columns part, file_name and root")
+        return {row["file_name"]: row["part"] for row in rows if row["root"] == str(root.resolve())}
 
 
 class ImageCache:
@@ -91,8 +109,8 @@ class ImageCache:
             self.unreadable = {int(row): why for row, why in self._read_index()["unreadable"].items()}
 
     def near_duplicate_groups(self) -> np.ndarray:
-        """Return `data_checks.near_duplicate_groups` of the images, int64 `(num_files,)`, computed once."""
-        from gender_recognizer.data_checks import near_duplicate_groups
+        """Return `duplicates.near_duplicate_groups` of the images, int64 `(num_files,)`, computed once."""
+        from gender_recognizer.duplicates import near_duplicate_groups
 
         path = self.folder / "groups.npy"
         with FileLock(self.folder / "lock"):
@@ -112,18 +130,55 @@ class ImageCache:
             (self.folder / name).unlink(missing_ok=True)
         _require_free_space(self.folder, len(paths) * 3 * IMAGE_SIZE[0] * IMAGE_SIZE[1])
         partial = self.folder / "images.partial.npy"
-        images = np.lib.format.open_memmap(partial, "w+", np.uint8, (len(paths), *IMAGE_SIZE, 3))
         unreadable = {}
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        empty = np.zeros((*IMAGE_SIZE, 3), np.uint8)
+        with ThreadPoolExecutor(os.cpu_count()) as pool, partial.open("wb") as file:
+            header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), *empty.shape)}
+            np.lib.format.write_array_header_1_0(file, header)
             results = pool.map(load_or_reason, paths)
             for row, result in enumerate(tqdm(results, "decoding", len(paths), unit="img", disable=None)):
                 if isinstance(result, str):
-                    unreadable[row] = result
-                else:
-                    images[row] = result
-        images.flush()
+                    unreadable[row], result = result, empty
+                file.write(result)  # in order, so that no page of a whole map stays in memory
         os.replace(partial, self.folder / "images.npy")
         (self.folder / "index.json").write_text(json.dumps({"key": key, "unreadable": unreadable}))
+
+
+def open_pictures(
+    root: Path, classes: Sequence[str], cache_dir: Path, need_all: bool = True
+) -> tuple[ImageCache, list[Path], np.ndarray]:
+    """Return the decoded pictures below `<root>/<class>/`, their paths, and their targets, int64 `(num_files,)`.
+
+    Args:
+        root: folder that holds a folder of pictures for each class.
+        classes: names of the class folders.
+        cache_dir: where the decoded pictures of all roots are kept.
+        need_all: whether every class must have pictures; else one is enough.
+
+    Raises:
+        ValueError: a class has no folder, or its folder holds no picture, and it needs some.
+    """
+    samples = list_samples(root, classes, need_all)
+    name = hashlib.sha256("\0".join([str(root.resolve()), *classes]).encode(errors="surrogateescape"))
+    paths = [sample.path for sample in samples]
+    cache = ImageCache(paths, cache_dir / f"{root.resolve().name}-{name.hexdigest()[:12]}")
+    return cache, paths, np.array([sample.target for sample in samples], dtype=np.int64)
+
+
+def read_blocks(images: np.ndarray, size: int = 1024) -> Iterator[np.ndarray]:
+    """Yield images block by block.
+
+    Of a whole memory map each block gets a map of its own: the pages that were read leave this process's memory with
+    it, where those of one map for all would stay and fill it with the file.
+
+    Args:
+        images: uint8 `(N, 100, 80, 3)`.
+        size: images in a block.
+    """
+    is_file = isinstance(images, np.memmap) and isinstance(images.base, mmap)
+    for start in range(0, len(images), size):
+        source = np.load(images.filename, mmap_mode="r") if is_file else images
+        yield source[start : start + size]
 
 
 def _cache_key(paths: Sequence[Path]) -> str:

@@ -4,10 +4,13 @@ All metrics are computed for many weightings of the pictures at once: all ones g
 resample with replacement give one draw of the bootstrap (Efron and Tibshirani 1993).
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from gender_recognizer.intervals import Estimate, percentile_interval, resample, spread_interval
 
 NUM_BINS = 15
 """Bins of equal width of the confidence for the expected calibration error, as in Guo et al. 2017."""
@@ -15,21 +18,11 @@ NUM_BINS = 15
 MIN_GROUP = 30
 """Pictures below which a group gets no row: intervals of fewer say nothing."""
 
-INTERVAL = (2.5, 97.5)
-
 _BLOCK = 4_000_000
 """Weights that are looked at together; bounds the memory."""
 
 Draws = dict[str, np.ndarray]
 """Metric by name, each float64 `(num_weightings,)`; NaN where a metric is not defined."""
-
-
-class Estimate(NamedTuple):
-    """A value with its 95 % interval; NaN where it is not defined."""
-
-    value: float
-    low: float
-    high: float
 
 
 class Evaluation(NamedTuple):
@@ -45,9 +38,6 @@ def evaluate(
 ) -> Evaluation:
     """Return the metrics of predictions with 95 % bootstrap intervals.
 
-    Intervals are between percentiles of the draws, except for the calibration error: chance makes it larger in a
-    sample than it is, and larger still in a resample, so that its draws are mirrored at the value (basic bootstrap).
-
     Args:
         probabilities: `(N, num_classes)`, rows add up to 1.
         targets: int `(N,)`.
@@ -55,38 +45,20 @@ def evaluate(
         num_draws: resamples.
         seed: of the resamples.
     """
+    weights = resample(len(targets), num_draws, seed)
     values = compute_metrics(probabilities, targets, classes)
-    draws = compute_metrics(probabilities, targets, classes, resample(len(targets), num_draws, seed))
-    metrics = {
-        name: interval(float(value[0]), draws[name], basic=name == "calibration_error")
-        for name, value in values.items()
-    }
+    draws = compute_metrics(probabilities, targets, classes, weights)
+    metrics = {name: percentile_interval(float(value[0]), draws[name]) for name, value in values.items()}
+    metrics["calibration_error"] = _calibration_interval(probabilities, targets, weights)
     return Evaluation(len(targets), metrics, draws)
 
 
-def resample(count: int, num_draws: int, seed: int = 0) -> np.ndarray:
-    """Return how often each of `count` pictures is drawn, int32 `(num_draws, count)`."""
-    rng = np.random.default_rng(seed)
-    return np.stack(
-        [np.bincount(rng.integers(0, count, count), minlength=count).astype(np.int32) for _ in range(num_draws)]
-    )
-
-
-def interval(value: float, draws: np.ndarray, basic: bool = False) -> Estimate:
-    """Return a value with its 95 % interval.
-
-    Args:
-        value: of all pictures.
-        draws: `(num_draws,)`, of resamples; NaN draws are left out.
-        basic: mirror the draws at the value, and cut the interval at 0.
-    """
-    draws = draws[~np.isnan(draws)]
-    if not len(draws) or np.isnan(value):
-        return Estimate(value, float("nan"), float("nan"))
-    low, high = np.percentile(draws, INTERVAL)
-    return (
-        Estimate(value, max(0.0, 2 * value - high), max(0.0, 2 * value - low)) if basic else Estimate(value, low, high)
-    )
+def _calibration_interval(probabilities: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> Estimate:
+    shares = np.bincount(confidence_bins(probabilities.max(axis=1)), minlength=NUM_BINS) / len(targets)
+    used = shares > 0
+    gaps = _bin_gaps(probabilities, targets, np.ones((1, len(targets))))[0, used] / shares[used]
+    draws = _bin_gaps(probabilities, targets, weights)[:, used] / shares[used]
+    return spread_interval(lambda gaps: np.abs(gaps) @ shares[used], [gaps], [draws], about_zero=True)
 
 
 def compute_metrics(
@@ -132,7 +104,7 @@ def _metrics(probabilities: np.ndarray, targets: np.ndarray, classes: Sequence[s
             "mcc": _mcc(hits.sum(axis=1), of_class, of_label, total),
             "brier": weights @ (0.5 * (probabilities - np.eye(count)[targets]) ** 2).sum(axis=1) / total,
             "log_loss": weights @ -np.log(_of_target(probabilities, targets).clip(1e-15)) / total,
-            "calibration_error": _calibration_error(probabilities, targets, weights) / total,
+            "calibration_error": np.abs(_bin_gaps(probabilities, targets, weights)).sum(axis=1),
         }
     for name, values in (("recall", recall), ("precision", precision), ("f1", f1)):
         result |= {f"{name}_{label}": values[:, index] for index, label in enumerate(classes)}
@@ -162,21 +134,28 @@ def _per_class(
     targets: np.ndarray,
     weights: np.ndarray,
 ) -> np.ndarray:
-    """Return a metric of ranks for each class against the others, `(num_weightings, num_classes)`.
-
-    The metric takes the weights of the class's own and of the other pictures, each `(num_weightings, num_scores)`,
-    for each different score from the largest down.
-    """
-    results = []
-    for index in range(probabilities.shape[1]):
-        order = np.argsort(-probabilities[:, index], kind="stable")
-        scores, ranked = probabilities[order, index], weights[:, order]
-        starts = np.flatnonzero(np.r_[True, scores[1:] != scores[:-1]])
-        own = targets[order] == index
-        results.append(
-            metric(np.add.reduceat(ranked * own, starts, axis=1), np.add.reduceat(ranked * ~own, starts, axis=1))
-        )
+    """Return a metric of what `rank` returns for each class against the others, `(num_weightings, num_classes)`."""
+    results = [
+        metric(*rank(probabilities[:, index], targets == index, weights)) for index in range(probabilities.shape[1])
+    ]
     return np.stack(results, axis=1)
+
+
+def rank(scores: np.ndarray, own: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weights of a class's own and of the other pictures at each different score, the largest first.
+
+    Args:
+        scores: `(N,)`.
+        own: whether a picture is of the class, bool `(N,)`.
+        weights: `(num_weightings, N)`.
+
+    Returns:
+        two arrays `(num_weightings, num_scores)`; their cumulative sums make ROC and precision-recall curves.
+    """
+    order = np.argsort(-scores, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])
+    ranked, own = weights[:, order], own[order]
+    return np.add.reduceat(ranked * own, starts, axis=1), np.add.reduceat(ranked * ~own, starts, axis=1)
 
 
 def _auroc(own: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -192,11 +171,15 @@ def _average_precision(own: np.ndarray, others: np.ndarray) -> np.ndarray:
     return (precision * own).sum(axis=1) / own.sum(axis=1)
 
 
-def _calibration_error(probabilities: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the sum over the bins of |right pictures - confidence|, `(num_weightings,)`."""
+def _bin_gaps(probabilities: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the share of right pictures less the mean confidence, times the share of pictures, of each bin.
+
+    The result is `(num_weightings, 15)`.
+    """
     confidence = probabilities.max(axis=1)
     gap = (probabilities.argmax(axis=1) == targets) - confidence
-    return np.abs(weights @ (np.eye(NUM_BINS)[confidence_bins(confidence)] * gap[:, None])).sum(axis=1)
+    gaps = weights @ (np.eye(NUM_BINS)[confidence_bins(confidence)] * gap[:, None])
+    return gaps / weights.sum(axis=1, keepdims=True)
 
 
 def confidence_bins(confidence: np.ndarray) -> np.ndarray:
@@ -223,7 +206,7 @@ def by_group(
         seed: of the resamples.
     """
     members = np.array(groups, dtype=object)
-    rows = {name: np.flatnonzero(members == name) for name in sorted(set(groups) - {""})}
+    rows = {name: np.flatnonzero(members == name) for name in sorted(set(groups) - {""}, key=_natural)}
     return {
         name: evaluate(probabilities[row], targets[row], classes, num_draws, seed + number)
         for number, (name, row) in enumerate(rows.items())
@@ -231,26 +214,35 @@ def by_group(
     }
 
 
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return a key that sorts 3-9 before 10-19."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
 def group_gaps(groups: Mapping[str, Evaluation], classes: Sequence[str]) -> dict[str, Estimate]:
     """Return how far groups are apart: `accuracy` of the best less the worst, and `equalised_odds`.
 
     The latter is the largest difference between groups in the recall of a class (Hardt et al. 2016; for two classes
-    the larger of the differences in true and false positive rates). Chance drives groups apart; the intervals are
-    those of a basic bootstrap for this reason.
+    the larger of the differences in true and false positive rates).
     """
     if len(groups) < 2:
         return {}
 
-    def spread(name: str, of: Callable[[Evaluation], np.ndarray]) -> np.ndarray:
-        values = np.stack([of(group) for group in groups.values()])
-        return np.nanmax(values, axis=0) - np.nanmin(values, axis=0) if not np.isnan(values).all() else values[0]
-
     def gap(names: Sequence[str]) -> Estimate:
-        points = [spread(name, lambda group, name=name: np.array([group.metrics[name].value])) for name in names]
-        draws = [spread(name, lambda group, name=name: group.draws[name]) for name in names]
-        return interval(float(np.fmax.reduce(points)[0]), np.fmax.reduce(draws), basic=True)
+        values = [np.array([group.metrics[name].value for group in groups.values()]) for name in names]
+        draws = [np.stack([group.draws[name] for group in groups.values()], axis=1) for name in names]
+        known = [~np.isnan(value) for value in values]  # a group may lack a class
+        values, draws = ([of[..., k] for of, k in zip(list_, known, strict=True)] for list_ in (values, draws))
+        return spread_interval(lambda values: np.ptp(values, axis=1), values, draws)
 
     return {"accuracy": gap(["accuracy"]), "equalised_odds": gap([f"recall_{name}" for name in classes])}
+
+
+def count_labels(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Return the confusion matrix, int64 `(num_classes, num_classes)`: true class, then label given."""
+    count = probabilities.shape[1]
+    cells = np.bincount(targets * count + probabilities.argmax(axis=1), minlength=count * count)
+    return cells.reshape(count, count)
 
 
 def risk_coverage(probabilities: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

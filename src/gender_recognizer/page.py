@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from PIL import Image
 
 _templates = Environment(
-    loader=PackageLoader("gender_recognizer"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    loader=PackageLoader("gender_recognizer"),
+    autoescape=select_autoescape(["html"]),
+    undefined=StrictUndefined,
+    trim_blocks=True,
 )
 _templates.filters["percent"] = lambda share, digits=1: "-" if share is None else f"{100 * share:.{digits}f} %"
 
@@ -23,8 +26,12 @@ def write_page(path: Path, template: str, **values: Any) -> None:
 
     Names of files that are not UTF-8 are shown with `\xff` in the place of their odd bytes.
     """
-    text = _templates.get_template(template).render(**values)
-    path.write_text(text, encoding="utf-8", errors="backslashreplace")
+    path.write_text(render(template, **values), encoding="utf-8", errors="backslashreplace")
+
+
+def render(template: str, **values: Any) -> str:
+    """Return the text that a template of `templates/` makes of values; in pages, text in them is escaped."""
+    return _templates.get_template(template).render(**values)
 
 
 def figure_image(figure: Figure, description: str) -> Markup:

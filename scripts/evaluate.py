@@ -1,0 +1,299 @@
+"""Measure a trained model on folders of pictures, one folder a class, and write a report.
+
+    python scripts/evaluate.py model_path=model.onnx data.root=folder-with-female-and-male
+        [compare=[a.onnx,b.ckpt]] [explain=true] [part=test]
+
+Writes report.html, metrics.json, MODEL_CARD.md and what TensorBoard shows to outputs/evaluate_DATE_TIME/. Without
+model_path the bundled model; model_path=latest takes the newest training run's, and the test part of its split.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from datetime import date
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+from command import fail, find_root, register_resolvers
+from omegaconf import DictConfig, OmegaConf
+
+from gender_recognizer.dataset import open_pictures, read_metadata, read_split
+from gender_recognizer.evaluation import Evaluation, by_group, evaluate, mcnemar
+from gender_recognizer.figures import worst_errors
+from gender_recognizer.model_file import find_model
+from gender_recognizer.predictor import Choice, Predictor, available_cores, choose_device, load_predictor
+from gender_recognizer.report import (
+    Results,
+    estimate_values,
+    log_to_tensorboard,
+    summarise,
+    write_card,
+    write_metrics,
+    write_report,
+)
+from gender_recognizer.saliency import saliency_maps
+
+PARTS = ("auto", "all", "train", "validation", "test")
+
+MAX_GROUPS = 30
+"""Different values above which a column of metadata.csv does not name groups."""
+
+EXPLAINED = 24
+"""Worst errors, and as many random pictures, that are explained."""
+
+BATCH = 256
+
+
+def run(settings: dict[str, Any]) -> dict[str, Any]:
+    """Evaluate the model of the settings, write and say what came of it, and return the numbers."""
+    check_settings(settings)
+    choice, *others = (find_choice(path, settings) for path in [settings["model_path"], *settings["compare"]])
+    predictor = load_predictor(choice.path, choice.device, available_cores())
+    classes = list(predictor.info.classes)
+    root = find_root(Path(settings["data"]["root"]), classes)
+    cache, paths, targets = open_pictures(root, classes, Path(settings["data"]["cache_dir"]), need_all=False)
+    names = [path.relative_to(root).as_posix() for path in paths]
+    rows, part, notes = choose_rows(names, settings, choice.path, root)
+    unreadable = {names[row]: why for row, why in cache.unreadable.items() if row in set(rows)}
+    rows = np.setdiff1d(rows, list(cache.unreadable))
+    if not len(rows):
+        raise ValueError(f"none of the pictures in '{root}' can be read")
+    images, targets, names = cache.images[rows], targets[rows], [names[row] for row in rows]
+    probabilities, seconds = predict(predictor, images)
+    evaluation = evaluate(probabilities, targets, classes, settings["num_draws"], settings["seed"])
+    facts = {
+        "model": describe_model(choice.path, predictor),
+        "data": {
+            "name": settings["data"]["name"] or root.name,
+            "part": part,
+            "pictures": len(rows),
+            "classes": dict(zip(classes, np.bincount(targets, minlength=len(classes)).tolist(), strict=True)),
+            "unreadable": unreadable,
+            "notes": notes + missing_classes(targets, classes),
+        },
+        "measured": {
+            "date": date.today().isoformat(),
+            "gender_recognizer": version("gender_recognizer"),
+            "device": f"{choice.device}, {available_cores()} cores",
+            "images_per_second": round(len(rows) / seconds),
+            "resamples": settings["num_draws"],
+            "seed": settings["seed"],
+        },
+    }
+    results = Results(
+        facts,
+        classes,
+        names,
+        images,
+        probabilities,
+        targets,
+        evaluation,
+        evaluate_groups(group_columns(names, read_metadata(root)), probabilities, targets, classes, settings),
+        predictor.info.operating_points,
+        [compare(other, probabilities, images, targets, classes, settings) for other in others],
+        explain(predictor, images, probabilities, targets, settings["seed"]) if settings["explain"] else {},
+    )
+    folder = Path(settings["output_dir"]).absolute()
+    summary = write(results, choice.path, folder)
+    tell_result(summary, folder)
+    return summary
+
+
+def check_settings(settings: dict[str, Any]) -> None:
+    """Refuse values of the wrong type or range.
+
+    Raises:
+        ValueError: naming the option, its value and what is expected.
+    """
+    if settings["part"] not in PARTS:
+        raise ValueError(f"part is '{settings['part']}'; expected {', '.join(PARTS)}")
+    if not isinstance(settings["compare"], list):
+        raise ValueError(f"compare is '{settings['compare']}'; expected a list of files, such as [a.onnx,b.ckpt]")
+    if not isinstance(settings["num_draws"], int) or settings["num_draws"] < 100:
+        raise ValueError(f"num_draws is {settings['num_draws']}; expected a whole number, 100 or more")
+    if not isinstance(settings["explain"], bool):
+        raise ValueError(f"explain is {settings['explain']}; expected true or false")
+
+
+def find_choice(model_path: str | None, settings: dict[str, Any]) -> Choice:
+    """Return the file of a model and where it runs."""
+    return choose_device(find_model(model_path, Path(settings["outputs"])), settings["device"])
+
+
+def choose_rows(
+    names: Sequence[str], settings: dict[str, Any], model: Path, root: Path
+) -> tuple[np.ndarray, str, list[str]]:
+    """Return which pictures to evaluate on, which part of a split they are, and what to warn of.
+
+    Raises:
+        ValueError: a part is asked for, but there is no split, or it names none of the pictures.
+    """
+    split = Path(settings["split"]) if settings["split"] else model.absolute().parents[1] / "split.csv"
+    part = settings["part"]
+    if (settings["split"] or part not in ("auto", "all")) and not split.is_file():
+        raise ValueError(f"part is '{part}', but there is no '{split}'; set split=path/to/split.csv")
+    part_of = read_split(split, root) if split.is_file() else {}
+    parts = np.array([part_of.get(name, "") for name in names])
+    if part == "auto":
+        part = "test" if "test" in parts else "all"
+    rows = np.arange(len(names)) if part == "all" else np.flatnonzero(parts == part)
+    if not len(rows):
+        raise ValueError(f"'{split}' puts none of the pictures in '{root}' into its {part} part")
+    notes = []
+    if trained := int(np.isin(parts[rows], ("train", "validation")).sum()):
+        notes.append(
+            f"{trained:,} of these pictures were used to train the model or to choose among its epochs: it "
+            "will do worse on others."
+        )
+    return rows, part, notes
+
+
+def missing_classes(targets: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """Return a warning for each class without a picture."""
+    missing = [name for target, name in enumerate(classes) if target not in targets]
+    return [
+        f"There is no picture of class '{name}': metrics that need both classes are not defined." for name in missing
+    ]
+
+
+def predict(predictor: Predictor, images: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return float64 probabilities `(N, num_classes)` of uint8 images, and the seconds that it took."""
+    predictor.predict(images[:BATCH])  # the first call prepares what the others use
+    started = time.perf_counter()
+    parts = [predictor.predict(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
+    seconds = time.perf_counter() - started
+    probabilities = np.concatenate(parts).astype(np.float64)
+    return probabilities / probabilities.sum(axis=1, keepdims=True), seconds
+
+
+def describe_model(path: Path, predictor: Predictor) -> dict[str, Any]:
+    """Return what to say of a model file."""
+    info = predictor.info
+    return {
+        "file": path.name,
+        "sha256": sha256(path.read_bytes()).hexdigest(),
+        "megabytes": round(path.stat().st_size / 1e6, 2),
+        "classes": list(info.classes),
+        "temperature": round(info.temperature, 4),
+        "training_data": info.training_data or "not stated",
+        "gender_recognizer": info.version,
+    }
+
+
+def group_columns(names: Sequence[str], metadata: dict[str, dict[str, str]]) -> dict[str, list[str]]:
+    """Return the group of each picture by each column that names groups, and by each pair of such columns."""
+    if not metadata:
+        return {}
+    table = [metadata.get(name, {}) for name in names]
+    columns = {}
+    for column in next(iter(metadata.values())):
+        values = [row.get(column) or "" for row in table]
+        if column not in ("file_name", "label") and 1 < len(set(values) - {""}) <= MAX_GROUPS:
+            columns[column] = values
+    pairs = {}
+    for number, (first, ones) in enumerate(columns.items()):
+        for second, others in list(columns.items())[number + 1 :]:
+            both = [f"{one}, {other}" if one and other else "" for one, other in zip(ones, others, strict=True)]
+            pairs[f"{first} and {second}"] = both
+    return columns | pairs
+
+
+def evaluate_groups(
+    columns: dict[str, list[str]],
+    probabilities: np.ndarray,
+    targets: np.ndarray,
+    classes: Sequence[str],
+    settings: dict[str, Any],
+) -> dict[str, dict[str, Evaluation]]:
+    """Return the metrics of the groups of each column."""
+    options = {"num_draws": settings["num_draws"], "seed": settings["seed"]}
+    return {name: by_group(probabilities, targets, classes, groups, **options) for name, groups in columns.items()}
+
+
+def compare(
+    other: Choice,
+    probabilities: np.ndarray,
+    images: np.ndarray,
+    targets: np.ndarray,
+    classes: Sequence[str],
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """Return how another model does on the same pictures, and a paired test of the difference.
+
+    Raises:
+        ValueError: it knows other classes.
+    """
+    predictor = load_predictor(other.path, other.device, available_cores())
+    if set(predictor.info.classes) != set(classes):
+        raise ValueError(f"'{other.path}' is a model for {predictor.info.classes}, not for {tuple(classes)}")
+    theirs = predict(predictor, images)[0][:, [predictor.info.classes.index(name) for name in classes]]
+    metrics = evaluate(theirs, targets, classes, settings["num_draws"], settings["seed"]).metrics
+    only_first, only_other, p_value = mcnemar(probabilities.argmax(axis=1), theirs.argmax(axis=1), targets)
+    return {
+        "file": other.path.name,
+        "metrics": {name: estimate_values(estimate) for name, estimate in metrics.items()},
+        "only_first": only_first,
+        "only_this": only_other,
+        "p_value": p_value,
+        "same_label": float((probabilities.argmax(axis=1) == theirs.argmax(axis=1)).mean()),
+    }
+
+
+def explain(
+    predictor: Predictor, images: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, seed: int
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return the saliency of the worst errors and of random pictures, towards the label that each got."""
+    chosen = {
+        "The worst errors": worst_errors(probabilities, targets, EXPLAINED),
+        "Pictures drawn at random": np.random.default_rng(seed).permutation(len(targets))[:EXPLAINED],
+    }
+    labels = probabilities.argmax(axis=1)
+    return {title: (rows, saliency_maps(predictor, images[rows], labels[rows])) for title, rows in chosen.items()}
+
+
+def write(results: Results, model: Path, folder: Path) -> dict[str, Any]:
+    """Write all that an evaluation leaves, and return its numbers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    summary = summarise(results)
+    write_metrics(summary, folder / "metrics.json")
+    figures = write_report(results, summary, folder / "report.html")
+    about = model.with_name("about.yaml")
+    known = OmegaConf.to_container(OmegaConf.load(about)) if about.is_file() else {}
+    write_card(summary, known, folder / "MODEL_CARD.md")
+    log_to_tensorboard(results, figures, folder / "tensorboard")
+    return summary
+
+
+def tell_result(summary: dict[str, Any], folder: Path) -> None:
+    """Say the result in a line, after what to know before believing it."""
+    for note in summary["data"]["notes"]:
+        tell(note)
+    model, data, accuracy = summary["model"], summary["data"], summary["metrics"]["accuracy"]
+    value, low, high = (100 * accuracy[name] for name in ("value", "low", "high"))
+    print(
+        f"{model['file']} on {data['pictures']:,} pictures of {data['name']} ({data['part']}): accuracy {value:.2f} % "
+        f"(95 % interval {low:.2f} to {high:.2f}): {folder / 'report.html'}"
+    )
+
+
+def tell(message: str) -> None:
+    """Print a line for the user that is no result, to standard error."""
+    print(message.encode(errors="backslashreplace").decode(), file=sys.stderr)
+
+
+@hydra.main(version_base="1.3", config_path="../configs", config_name="evaluate")
+def main(cfg: DictConfig) -> None:
+    """Turn the configuration into plain values and evaluate."""
+    try:
+        run(OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
+    except (ValueError, OSError) as error:
+        fail(error)
+
+
+if __name__ == "__main__":
+    register_resolvers()
+    sys.exit(main())

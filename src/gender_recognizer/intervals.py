@@ -1,0 +1,82 @@
+"""95 % intervals of values measured on a sample of pictures."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+LIMITS = (2.5, 97.5)
+"""Percentiles that an interval reaches from and to."""
+
+_SAMPLES = 2000
+_SPREADS = np.linspace(0.0025, 0.4975, 100)
+
+
+class Estimate(NamedTuple):
+    """A value with its 95 % interval; NaN where it is not defined."""
+
+    value: float
+    low: float
+    high: float
+
+
+def resample(count: int, num_draws: int, seed: int = 0) -> np.ndarray:
+    """Return how often each of `count` pictures is drawn with replacement, int32 `(num_draws, count)`."""
+    rng = np.random.default_rng(seed)
+    draws = (np.bincount(rng.integers(0, count, count), minlength=count) for _ in range(num_draws))
+    return np.stack([draw.astype(np.int32) for draw in draws])
+
+
+def percentile_interval(value: float, draws: np.ndarray) -> Estimate:
+    """Return a value with the percentiles of its bootstrap draws `(num_draws,)`; NaN draws are left out."""
+    draws = draws[~np.isnan(draws)]
+    if not len(draws) or np.isnan(value):
+        return Estimate(value, float("nan"), float("nan"))
+    return Estimate(value, *map(float, np.percentile(draws, LIMITS)))
+
+
+def spread_interval(
+    spread: Callable[[np.ndarray], np.ndarray],
+    values: Sequence[np.ndarray],
+    draws: Sequence[np.ndarray],
+    about_zero: bool = False,
+    seed: int = 0,
+) -> Estimate:
+    """Return how far apart several values are, with an interval that allows for what chance adds.
+
+    Chance drives measured values apart, and resampling them does so once more: bootstrap percentiles of a spread lie
+    too high (they held the true calibration error in 62 to 93 % of simulated sets). Here the true values are taken as
+    drawn from a normal distribution of unknown width, those measured as the true ones plus the noise that the draws
+    show (Gelman et al., Bayesian Data Analysis, section 5.4), and the interval holds the spread of the true values
+    that this makes likely. It starts at 0 where noise alone could explain what was measured.
+
+    Args:
+        spread: takes values `(M, K)` and returns their spread `(M,)`.
+        values: `(K,)` each; the spread is the largest of those of its members.
+        draws: bootstrap draws of each member of `values`, `(num_draws, K)`.
+        about_zero: whether the true values lie about 0, rather than about a mean of their own.
+        seed: of what is drawn.
+    """
+    rng = np.random.default_rng(seed)
+    noise = [np.nanstd(drawn, axis=0).clip(1e-6) for drawn in draws]
+    value = max(float(spread(known[None])[0]) for known in values)
+    pairs = list(zip(values, noise, strict=True))
+    likely = np.max([spread(_true_values(known, std, about_zero, rng)) for known, std in pairs], axis=0)
+    by_chance = np.max([spread(std * rng.standard_normal((_SAMPLES, len(std)))) for std in noise], axis=0)
+    low, high = map(float, np.percentile(likely, LIMITS))
+    return Estimate(value, 0.0 if value <= np.percentile(by_chance, LIMITS[1]) else low, high)
+
+
+def _true_values(measured: np.ndarray, noise: np.ndarray, about_zero: bool, rng: np.random.Generator) -> np.ndarray:
+    """Return likely true values, `(2000, K)`, of measured ones `(K,)` with known noise (standard deviation, `(K,)`)."""
+    variance = _SPREADS[:, None] ** 2 + noise**2
+    weight = (1 / variance).sum(axis=1)
+    mean = np.zeros(len(_SPREADS)) if about_zero else (measured / variance).sum(axis=1) / weight
+    fit = -0.5 * (np.log(variance) + (measured - mean[:, None]) ** 2 / variance).sum(axis=1)
+    fit -= 0 if about_zero else 0.5 * np.log(weight)
+    chances = np.exp(fit - fit.max())
+    chosen = rng.choice(len(_SPREADS), _SAMPLES, p=chances / chances.sum())
+    centre = mean[chosen] + (0 if about_zero else rng.standard_normal(_SAMPLES) / np.sqrt(weight[chosen]))
+    kept = (_SPREADS[chosen, None] ** 2) / variance[chosen]
+    expected = kept * measured + (1 - kept) * centre[:, None]
+    return expected + np.sqrt(kept) * noise * rng.standard_normal((_SAMPLES, len(measured)))
