@@ -14,7 +14,7 @@ from datetime import date
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import hydra
 import numpy as np
@@ -22,7 +22,7 @@ from command import fail, find_root, register_resolvers
 from omegaconf import DictConfig, OmegaConf
 
 from gender_recognizer.dataset import open_pictures, read_metadata, read_split
-from gender_recognizer.evaluation import Evaluation, by_group, evaluate, mcnemar
+from gender_recognizer.evaluation import by_group, evaluate, mcnemar
 from gender_recognizer.figures import worst_errors
 from gender_recognizer.model_file import find_model
 from gender_recognizer.predictor import Choice, Predictor, available_cores, choose_device, load_predictor
@@ -48,54 +48,57 @@ EXPLAINED = 24
 BATCH = 256
 
 
+class Pictures(NamedTuple):
+    """What a model is evaluated on.
+
+    Attributes:
+        root: folder that the names are relative to.
+        names: of the files.
+        images: uint8 `(num_files, 100, 80, 3)`, on disk; those of `rows` are meant.
+        rows: int64 `(N,)`.
+        targets: int64 `(N,)`.
+        part: of a split, or `all`.
+        notes: what to know before believing the numbers.
+        unreadable: reason by name.
+    """
+
+    root: Path
+    names: list[str]
+    images: np.ndarray
+    rows: np.ndarray
+    targets: np.ndarray
+    part: str
+    notes: list[str]
+    unreadable: dict[str, str]
+
+
 def run(settings: dict[str, Any]) -> dict[str, Any]:
     """Evaluate the model of the settings, write and say what came of it, and return the numbers."""
     check_settings(settings)
     choice, *others = (find_choice(path, settings) for path in [settings["model_path"], *settings["compare"]])
     predictor = load_predictor(choice.path, choice.device, available_cores())
     classes = list(predictor.info.classes)
-    root = find_root(Path(settings["data"]["root"]), classes)
-    cache, paths, targets = open_pictures(root, classes, Path(settings["data"]["cache_dir"]), need_all=False)
-    names = [path.relative_to(root).as_posix() for path in paths]
-    rows, part, notes = choose_rows(names, settings, choice.path, root)
-    unreadable = {names[row]: why for row, why in cache.unreadable.items() if row in set(rows)}
-    rows = np.setdiff1d(rows, list(cache.unreadable))
-    if not len(rows):
-        raise ValueError(f"none of the pictures in '{root}' can be read")
-    images, targets, names = cache.images[rows], targets[rows], [names[row] for row in rows]
-    probabilities, seconds = predict(predictor, images)
-    evaluation = evaluate(probabilities, targets, classes, settings["num_draws"], settings["seed"])
-    facts = {
-        "model": describe_model(choice.path, predictor),
-        "data": {
-            "name": settings["data"]["name"] or root.name,
-            "part": part,
-            "pictures": len(rows),
-            "classes": dict(zip(classes, np.bincount(targets, minlength=len(classes)).tolist(), strict=True)),
-            "unreadable": unreadable,
-            "notes": notes + missing_classes(targets, classes),
-        },
-        "measured": {
-            "date": date.today().isoformat(),
-            "gender_recognizer": version("gender_recognizer"),
-            "device": f"{choice.device}, {available_cores()} cores",
-            "images_per_second": round(len(rows) / seconds),
-            "resamples": settings["num_draws"],
-            "seed": settings["seed"],
-        },
-    }
+    pictures = find_pictures(settings, choice.path, classes)
+    probabilities, seconds = predict(predictor, pictures)
+    options = {"num_draws": settings["num_draws"], "seed": settings["seed"]}
+    columns = group_columns(pictures.names, read_metadata(pictures.root))
     results = Results(
-        facts,
+        {
+            "model": describe_model(choice.path, predictor),
+            "data": describe_pictures(pictures, classes, settings["data"]["name"]),
+            "measured": describe_measurement(choice, len(pictures.rows) / seconds, options),
+        },
         classes,
-        names,
-        images,
+        pictures.names,
+        pictures.images,
+        pictures.rows,
         probabilities,
-        targets,
-        evaluation,
-        evaluate_groups(group_columns(names, read_metadata(root)), probabilities, targets, classes, settings),
+        pictures.targets,
+        evaluate(probabilities, pictures.targets, classes, **options),
+        {name: by_group(probabilities, pictures.targets, classes, of, **options) for name, of in columns.items()},
         predictor.info.operating_points,
-        [compare(other, probabilities, images, targets, classes, settings) for other in others],
-        explain(predictor, images, probabilities, targets, settings["seed"]) if settings["explain"] else {},
+        [compare(other, probabilities, pictures, classes, options) for other in others],
+        explain(predictor, pictures, probabilities, settings["seed"]) if settings["explain"] else {},
     )
     folder = Path(settings["output_dir"]).absolute()
     summary = write(results, choice.path, folder)
@@ -124,6 +127,28 @@ def find_choice(model_path: str | None, settings: dict[str, Any]) -> Choice:
     return choose_device(find_model(model_path, Path(settings["outputs"])), settings["device"])
 
 
+def find_pictures(settings: dict[str, Any], model: Path, classes: Sequence[str]) -> Pictures:
+    """Return the readable pictures of the part that the settings name.
+
+    Raises:
+        ValueError: there are none, or there is no such part.
+    """
+    root = find_root(Path(settings["data"]["root"]), classes)
+    cache, paths, targets = open_pictures(root, classes, Path(settings["data"]["cache_dir"]), need_all=False)
+    names = [path.relative_to(root).as_posix() for path in paths]
+    rows, part, notes = choose_rows(names, settings, model, root)
+    unreadable = {names[row]: cache.unreadable[row] for row in rows if row in cache.unreadable}
+    rows = np.setdiff1d(rows, list(cache.unreadable))
+    if not len(rows):
+        raise ValueError(f"none of the pictures in '{root}' can be read")
+    notes += [
+        f"There is no picture of class '{name}': what compares classes is not defined."
+        for target, name in enumerate(classes)
+        if target not in targets[rows]
+    ]
+    return Pictures(root, [names[row] for row in rows], cache.images, rows, targets[rows], part, notes, unreadable)
+
+
 def choose_rows(
     names: Sequence[str], settings: dict[str, Any], model: Path, root: Path
 ) -> tuple[np.ndarray, str, list[str]]:
@@ -143,29 +168,20 @@ def choose_rows(
     rows = np.arange(len(names)) if part == "all" else np.flatnonzero(parts == part)
     if not len(rows):
         raise ValueError(f"'{split}' puts none of the pictures in '{root}' into its {part} part")
-    notes = []
-    if trained := int(np.isin(parts[rows], ("train", "validation")).sum()):
-        notes.append(
-            f"{trained:,} of these pictures were used to train the model or to choose among its epochs: it "
-            "will do worse on others."
-        )
-    return rows, part, notes
+    seen = int(np.isin(parts[rows], ("train", "validation")).sum())
+    note = f"{seen:,} of these pictures trained the model or chose among its epochs: it will do worse on others."
+    return rows, part, [note] if seen else []
 
 
-def missing_classes(targets: np.ndarray, classes: Sequence[str]) -> list[str]:
-    """Return a warning for each class without a picture."""
-    missing = [name for target, name in enumerate(classes) if target not in targets]
-    return [
-        f"There is no picture of class '{name}': metrics that need both classes are not defined." for name in missing
-    ]
-
-
-def predict(predictor: Predictor, images: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return float64 probabilities `(N, num_classes)` of uint8 images, and the seconds that it took."""
-    predictor.predict(images[:BATCH])  # the first call prepares what the others use
-    started = time.perf_counter()
-    parts = [predictor.predict(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
-    seconds = time.perf_counter() - started
+def predict(predictor: Predictor, pictures: Pictures) -> tuple[np.ndarray, float]:
+    """Return float64 probabilities `(N, num_classes)` of the pictures, and the seconds that the network took."""
+    predictor.predict(pictures.images[pictures.rows[:BATCH]])  # the first call prepares what the others use
+    parts, seconds = [], 0.0
+    for start in range(0, len(pictures.rows), BATCH):
+        images = pictures.images[pictures.rows[start : start + BATCH]]
+        started = time.perf_counter()
+        parts.append(predictor.predict(images))
+        seconds += time.perf_counter() - started
     probabilities = np.concatenate(parts).astype(np.float64)
     return probabilities / probabilities.sum(axis=1, keepdims=True), seconds
 
@@ -182,6 +198,29 @@ def describe_model(path: Path, predictor: Predictor) -> dict[str, Any]:
         "training_data": info.training_data or "not stated",
         "gender_recognizer": info.version,
     }
+
+
+def describe_pictures(pictures: Pictures, classes: Sequence[str], name: str | None) -> dict[str, Any]:
+    """Return what to say of the pictures."""
+    counts = np.bincount(pictures.targets, minlength=len(classes)).tolist()
+    return {
+        "name": name or pictures.root.name,
+        "part": pictures.part,
+        "pictures": len(pictures.rows),
+        "classes": dict(zip(classes, counts, strict=True)),
+        "unreadable": pictures.unreadable,
+        "notes": pictures.notes,
+    }
+
+
+def describe_measurement(choice: Choice, images_per_second: float, options: dict[str, int]) -> dict[str, Any]:
+    """Return what to say of how it was measured."""
+    return {
+        "date": date.today().isoformat(),
+        "gender_recognizer": version("gender_recognizer"),
+        "device": f"{choice.device}, {available_cores()} cores",
+        "images_per_second": round(images_per_second),
+    } | options
 
 
 def group_columns(names: Sequence[str], metadata: dict[str, dict[str, str]]) -> dict[str, list[str]]:
@@ -202,25 +241,8 @@ def group_columns(names: Sequence[str], metadata: dict[str, dict[str, str]]) -> 
     return columns | pairs
 
 
-def evaluate_groups(
-    columns: dict[str, list[str]],
-    probabilities: np.ndarray,
-    targets: np.ndarray,
-    classes: Sequence[str],
-    settings: dict[str, Any],
-) -> dict[str, dict[str, Evaluation]]:
-    """Return the metrics of the groups of each column."""
-    options = {"num_draws": settings["num_draws"], "seed": settings["seed"]}
-    return {name: by_group(probabilities, targets, classes, groups, **options) for name, groups in columns.items()}
-
-
 def compare(
-    other: Choice,
-    probabilities: np.ndarray,
-    images: np.ndarray,
-    targets: np.ndarray,
-    classes: Sequence[str],
-    settings: dict[str, Any],
+    other: Choice, probabilities: np.ndarray, pictures: Pictures, classes: Sequence[str], options: dict[str, int]
 ) -> dict[str, Any]:
     """Return how another model does on the same pictures, and a paired test of the difference.
 
@@ -230,29 +252,33 @@ def compare(
     predictor = load_predictor(other.path, other.device, available_cores())
     if set(predictor.info.classes) != set(classes):
         raise ValueError(f"'{other.path}' is a model for {predictor.info.classes}, not for {tuple(classes)}")
-    theirs = predict(predictor, images)[0][:, [predictor.info.classes.index(name) for name in classes]]
-    metrics = evaluate(theirs, targets, classes, settings["num_draws"], settings["seed"]).metrics
-    only_first, only_other, p_value = mcnemar(probabilities.argmax(axis=1), theirs.argmax(axis=1), targets)
+    theirs = predict(predictor, pictures)[0][:, [predictor.info.classes.index(name) for name in classes]]
+    first, second = probabilities.argmax(axis=1), theirs.argmax(axis=1)
+    only_first, only_other, p_value = mcnemar(first, second, pictures.targets)
+    metrics = evaluate(theirs, pictures.targets, classes, **options).metrics
     return {
         "file": other.path.name,
         "metrics": {name: estimate_values(estimate) for name, estimate in metrics.items()},
         "only_first": only_first,
         "only_this": only_other,
         "p_value": p_value,
-        "same_label": float((probabilities.argmax(axis=1) == theirs.argmax(axis=1)).mean()),
+        "same_label": float((first == second).mean()),
     }
 
 
 def explain(
-    predictor: Predictor, images: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, seed: int
+    predictor: Predictor, pictures: Pictures, probabilities: np.ndarray, seed: int
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return the saliency of the worst errors and of random pictures, towards the label that each got."""
     chosen = {
-        "The worst errors": worst_errors(probabilities, targets, EXPLAINED),
-        "Pictures drawn at random": np.random.default_rng(seed).permutation(len(targets))[:EXPLAINED],
+        "The worst errors": worst_errors(probabilities, pictures.targets, EXPLAINED),
+        "Pictures drawn at random": np.random.default_rng(seed).permutation(len(pictures.targets))[:EXPLAINED],
     }
     labels = probabilities.argmax(axis=1)
-    return {title: (rows, saliency_maps(predictor, images[rows], labels[rows])) for title, rows in chosen.items()}
+    return {
+        title: (which, saliency_maps(predictor, pictures.images[pictures.rows[which]], labels[which]))
+        for title, which in chosen.items()
+    }
 
 
 def write(results: Results, model: Path, folder: Path) -> dict[str, Any]:

@@ -43,7 +43,8 @@ class Results:
         facts: what to say of the `model`, the `data` and how it was `measured`, plain values by these names.
         classes: names of the classes.
         names: file names of the pictures, relative to their root.
-        images: uint8 `(N, 100, 80, 3)`, or a memory map.
+        images: uint8 `(num_files, 100, 80, 3)`, may be on disk.
+        rows: which of `images` the pictures are, int `(N,)`.
         probabilities: `(N, num_classes)`.
         targets: int `(N,)`.
         evaluation: metrics of all pictures.
@@ -57,6 +58,7 @@ class Results:
     classes: Sequence[str]
     names: Sequence[str]
     images: np.ndarray
+    rows: np.ndarray
     probabilities: np.ndarray
     targets: np.ndarray
     evaluation: Evaluation
@@ -153,7 +155,7 @@ def write_report(results: Results, summary: Mapping[str, Any], path: Path) -> di
 
 
 def _picture(results: Results, row: int, saliency: np.ndarray | None = None) -> dict[str, Any]:
-    image, name = results.images[row], results.names[row]
+    image, name = results.images[results.rows[row]], results.names[row]
     label = int(results.probabilities[row].argmax())
     return {
         "image": thumbnail(image if saliency is None else overlay(image, saliency), name),
@@ -189,4 +191,4 @@ def log_to_tensorboard(results: Results, figures: Mapping[str, Figure], folder: 
         rows = worst_errors(results.probabilities, results.targets, WORST)
         if len(rows):
             names = [f"{results.names[row]}\n{results.probabilities[row].max():.2f}" for row in rows]
-            writer.add_figure("evaluate/worst_errors", named_grid_figure(results.images[rows], names))
+            writer.add_figure("evaluate/worst_errors", named_grid_figure(results.images[results.rows[rows]], names))
