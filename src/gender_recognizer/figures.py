@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,18 +9,16 @@ from matplotlib.ticker import PercentFormatter
 
 from gender_recognizer.evaluation import NUM_BINS, Evaluation, confidence_bins, count_labels, rank, risk_coverage
 
-plt.switch_backend("agg")
-
 RIGHT, WRONG, NEUTRAL = "#2a78b8", "#c8442f", "#5b6875"
 
 
 def _axes(title: str, x: str, y: str, size: tuple[float, float] = (5.5, 4.2)) -> tuple[Figure, Axes]:
-    figure, axes = plt.subplots(figsize=size, layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")  # not pyplot's: those live until they are closed
+    axes = figure.subplots()
     axes.set(title=title, xlabel=x, ylabel=y)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     axes.set_axisbelow(True)
-    plt.close(figure)  # pyplot would keep it
     return figure, axes
 
 
@@ -175,8 +172,8 @@ def worst_errors(probabilities: np.ndarray, targets: np.ndarray, count: int) -> 
 def named_grid_figure(images: np.ndarray, names: Sequence[str], columns: int = 6) -> Figure:
     """Return a grid of uint8 images `(N, H, W, 3)` with a text below each."""
     rows = -(-len(images) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(1.7 * columns, 2.4 * rows), squeeze=False, layout="constrained")
-    plt.close(figure)
+    figure = Figure(figsize=(1.7 * columns, 2.4 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for axis, image, name in zip(axes.flat, images, names, strict=False):

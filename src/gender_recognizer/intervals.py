@@ -48,7 +48,7 @@ def spread_interval(
     too high (they held the true calibration error in 62 to 93 % of simulated sets). Here the true values are taken as
     drawn from a normal distribution of unknown width, those measured as the true ones plus the noise that the draws
     show (Gelman et al., Bayesian Data Analysis, section 5.4), and the interval holds the spread of the true values
-    that this makes likely. It starts at 0 where noise alone could explain what was measured.
+    that this makes likely, widened to what was measured. It starts at 0 where noise alone could explain that.
 
     Args:
         spread: takes values `(M, K)` and returns their spread `(M,)`.
@@ -64,7 +64,8 @@ def spread_interval(
     likely = np.max([spread(_true_values(known, std, about_zero, rng)) for known, std in pairs], axis=0)
     by_chance = np.max([spread(std * rng.standard_normal((_SAMPLES, len(std)))) for std in noise], axis=0)
     low, high = map(float, np.percentile(likely, LIMITS))
-    return Estimate(value, 0.0 if value <= np.percentile(by_chance, LIMITS[1]) else low, high)
+    low = 0.0 if value <= np.percentile(by_chance, LIMITS[1]) else min(low, value)
+    return Estimate(value, low, max(high, value))
 
 
 def _true_values(measured: np.ndarray, noise: np.ndarray, about_zero: bool, rng: np.random.Generator) -> np.ndarray:
