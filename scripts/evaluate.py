@@ -195,6 +195,7 @@ def describe_model(path: Path, predictor: Predictor) -> dict[str, Any]:
         "megabytes": round(path.stat().st_size / 1e6, 2),
         "classes": list(info.classes),
         "temperature": round(info.temperature, 4),
+        "curvature": round(info.curvature, 4),
         "training_data": info.training_data or "not stated",
         "gender_recognizer": info.version,
     }

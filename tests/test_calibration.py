@@ -5,7 +5,7 @@ from gender_recognizer.calibration import (
     MIN_PICTURES,
     OperatingPoint,
     confidence_for,
-    fit_temperature,
+    fit_scaling,
     operating_points,
 )
 from gender_recognizer.evaluation import compute_metrics
@@ -26,15 +26,26 @@ def softmax(logits):
 
 @pytest.mark.parametrize("sharpness", [0.4, 1.0, 3.0])
 def test_temperature_undoes_what_makes_a_model_too_sure_or_too_shy(sharpness):
-    temperature = fit_temperature(*draw(20_000, sharpness))
-    assert temperature == pytest.approx(sharpness, rel=0.05)
+    scaling = fit_scaling(*draw(20_000, sharpness))
+    assert scaling.temperature == pytest.approx(sharpness, rel=0.1)
     logits, targets = draw(20_000, sharpness, seed=1)
-    assert compute_metrics(softmax(logits / temperature), targets, ["a", "b"])["calibration_error"][0] < 0.015
+    assert compute_metrics(softmax(scaling(logits)), targets, ["a", "b"])["calibration_error"][0] < 0.015
+
+
+def test_curvature_undoes_what_label_smoothing_does():
+    logits, targets = draw(20_000, 1.0)
+    smoothed = np.log(0.9 * softmax(logits) + 0.05)  # what a network learns with label smoothing of 0.1
+    assert compute_metrics(softmax(smoothed), targets, ["a", "b"])["calibration_error"][0] > 0.02
+    scaling = fit_scaling(smoothed, targets)
+    assert scaling.curvature > 0.02
+    probabilities = softmax(scaling(smoothed))
+    assert compute_metrics(probabilities, targets, ["a", "b"])["calibration_error"][0] < 0.015
+    assert (probabilities.argmax(axis=1) == logits.argmax(axis=1)).all()
 
 
 def test_few_pictures_that_are_all_right_do_not_make_a_model_certain():
     logits, targets = np.array([[3.0, 0.0]] * 8), np.zeros(8, int)
-    assert softmax(logits / fit_temperature(logits, targets))[0, 0] == pytest.approx(0.9, abs=0.01)
+    assert softmax(fit_scaling(logits, targets)(logits))[0, 0] == pytest.approx(0.9, abs=0.01)
 
 
 def test_operating_points_say_what_each_confidence_gave():

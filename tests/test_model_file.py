@@ -23,7 +23,7 @@ from gender_recognizer.model_file import (
 from gender_recognizer.predictor import OnnxPredictor, TorchPredictor, load_predictor
 
 IMAGES = np.random.default_rng(0).integers(0, 255, (9, 100, 80, 3), dtype=np.uint8)
-INFO = ModelInfo(("female", "male"), temperature=1.7, training_data="noise", metrics={"test/acc": 0.5})
+INFO = ModelInfo(("female", "male"), temperature=1.7, curvature=0.2, training_data="noise", metrics={"test/acc": 0.5})
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +52,11 @@ def test_both_files_give_the_same_probabilities_for_any_batch(files):
         assert np.allclose(onnx_probabilities.sum(axis=1), 1, atol=1e-6)
 
 
-def test_temperature_divides_the_logits(files):
+def test_logits_are_scaled(files):
     predictor = TorchPredictor(files / "model.ckpt")
     with torch.no_grad():
         logits = predictor.classifier(torch.from_numpy(IMAGES).permute(0, 3, 1, 2))
-    assert np.allclose(predictor.predict(IMAGES), (logits / 1.7).softmax(1), atol=1e-6)
+    assert np.allclose(predictor.predict(IMAGES), INFO.scaling(logits).softmax(1), atol=1e-6)
 
 
 def test_both_files_carry_what_the_model_is(files):

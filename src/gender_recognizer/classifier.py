@@ -11,6 +11,7 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
 from torchmetrics.wrappers import ClasswiseWrapper
 
+from gender_recognizer.calibration import Scaling
 from gender_recognizer.images import IMAGE_SIZE, LOADER_VERSION
 from gender_recognizer.networks import build_network
 
@@ -52,7 +53,7 @@ class GenderClassifier(lightning.LightningModule):
         metrics = _metrics(classes)
         self.metrics = nn.ModuleDict({f"{stage}_metrics": metrics.clone(prefix=f"{stage}/") for stage in STAGES})
         self.outputs: dict[str, list[tuple[Tensor, Tensor]]] = {stage: [] for stage in STAGES}
-        self.temperature = 1.0  # fitted after training; what the model file says of it is what counts
+        self.scaling = Scaling()  # fitted after training; what the model file says of it is what counts
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits `(N, num_classes)` of images `(N, 3, 100, 80)` in 0..255."""
@@ -78,7 +79,7 @@ class GenderClassifier(lightning.LightningModule):
         images, targets = batch
         # Full precision whatever the trainer's: a score must be that of the model that is shipped.
         with torch.autocast(self.device.type, enabled=False):
-            logits = self(images) / self.temperature
+            logits = self.scaling(self(images))
         self.outputs[stage].append((logits, targets))
         return logits.softmax(dim=1)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gender_recognizer.calibration import OperatingPoint, fit_temperature, operating_points
+from gender_recognizer.calibration import OperatingPoint, Scaling, fit_scaling, operating_points
 from gender_recognizer.images import IMAGE_SIZE, LOADER_VERSION
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ class ModelInfo:
         classes: names of the classes, in the order of the probabilities.
         image_size: (height, width) of the pictures it takes.
         loader_version: version of the loader that made its training pictures.
-        temperature: what the logits are divided by before the softmax.
+        temperature: what the logits are divided by before the softmax, see `calibration.Scaling`.
+        curvature: how much more large logits count.
         version: version of this package that wrote it.
         training_data: folder, or description, of the pictures it was trained on.
         metrics: what was measured at the end of training, by name such as `test/acc`.
@@ -44,6 +45,7 @@ class ModelInfo:
     image_size: tuple[int, int] = IMAGE_SIZE
     loader_version: int = LOADER_VERSION
     temperature: float = 1.0
+    curvature: float = 0.0
     version: str = field(default_factory=lambda: version("gender_recognizer"))
     training_data: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
@@ -61,6 +63,11 @@ class ModelInfo:
                 f"the model was trained with loader version {self.loader_version}, this is {LOADER_VERSION}; "
                 f"train it again, or install gender_recognizer {self.version}"
             )
+
+    @property
+    def scaling(self) -> Scaling:
+        """Return what the logits go through before the softmax."""
+        return Scaling(self.temperature, self.curvature)
 
 
 def find_model(model_path: str | None, outputs: Path) -> Path:
@@ -154,7 +161,7 @@ def save_checkpoint(classifier: "GenderClassifier", info: ModelInfo, path: Path)
 
 
 def calibrate_checkpoint(path: Path, images: np.ndarray, targets: np.ndarray) -> ModelInfo:
-    """Fit the temperature and the operating points of a `.ckpt`, write them into it, and return what it says now.
+    """Fit the scaling of logits and the operating points of a `.ckpt`, write them into it, and return what it says.
 
     Args:
         path: of a checkpoint, also one with the optimizer's state.
@@ -167,9 +174,9 @@ def calibrate_checkpoint(path: Path, images: np.ndarray, targets: np.ndarray) ->
     with torch.inference_mode():
         parts = (torch.from_numpy(images[start : start + 256]) for start in range(0, len(images), 256))
         logits = torch.cat([classifier(part.permute(0, 3, 1, 2)) for part in parts]).double()
-    temperature = fit_temperature(logits.numpy(), targets)
-    points = operating_points((logits / temperature).softmax(dim=1).numpy(), targets)
-    info = replace(info, temperature=temperature, operating_points=tuple(points))
+    scaling = fit_scaling(logits.numpy(), targets)
+    points = operating_points(scaling(logits).softmax(dim=1).numpy(), targets)
+    info = replace(info, **scaling._asdict(), operating_points=tuple(points))
     checkpoint = torch.load(path, map_location="cpu", weights_only=True) | {METADATA_KEY: _carried(info)}
     partial = path.with_suffix(".partial")
     torch.save(checkpoint, partial)
@@ -196,7 +203,7 @@ def export_onnx(classifier: "GenderClassifier", info: ModelInfo, path: Path) -> 
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             logits = self.network(images.permute(0, 3, 1, 2).float())
-            return torch.softmax(logits / info.temperature, dim=1)
+            return torch.softmax(info.scaling(logits), dim=1)
 
     training = classifier.training
     classifier.eval()

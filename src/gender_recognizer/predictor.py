@@ -81,7 +81,7 @@ class TorchPredictor:
 
         with torch.inference_mode():
             batch = torch.from_numpy(images).to(self.classifier.device).permute(0, 3, 1, 2)
-            return (self.classifier(batch) / self.info.temperature).softmax(dim=1).cpu().numpy()
+            return self.info.scaling(self.classifier(batch)).softmax(dim=1).cpu().numpy()
 
 
 class Choice(NamedTuple):
