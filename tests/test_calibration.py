@@ -54,6 +54,7 @@ def test_operating_points_say_what_each_confidence_gave():
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
     points = operating_points(probabilities, targets)
     assert points[0] == (confidence.min(), right.mean(), 1.0)
+    assert points[-1].share == pytest.approx(MIN_PICTURES / 5000, abs=0.05)
     for point in points:
         kept = confidence >= point.confidence
         assert point.share == pytest.approx(kept.mean())

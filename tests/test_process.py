@@ -205,7 +205,6 @@ def test_device_is_said_with_its_reason(tmp_path):
         (["{root}/in", "formats=json"], "formats is json; expected a list"),
         (["{root}/in", "min_confidence=2"], "min_confidence is 2; expected a probability from 0 to 1"),
         (["{root}/in", "target_accuracy=97"], "target_accuracy is 97; expected a share from 0 to 1"),
-        (["{root}/in", "target_accuracy=0.99999"], "the model reached"),
         (["{root}/in", "target_accuracy=high"], "target_accuracy is high; expected a share"),
         (["{root}/in", "target_accuracy=0.9", "min_confidence=0.9"], "min_confidence and target_accuracy are both set"),
         (["{root}/in", "min_size=small"], "min_size is small; expected a number"),

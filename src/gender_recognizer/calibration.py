@@ -78,14 +78,12 @@ def fit_scaling(logits: np.ndarray, targets: np.ndarray) -> Scaling:
 
 
 def operating_points(probabilities: np.ndarray, targets: np.ndarray) -> list[OperatingPoint]:
-    """Return what comes of labelling the surest 100 %, 99 %, ... 1 % of the pictures; nothing for under 100 pictures.
+    """Return what comes of labelling the surest 100 %, 99 %, ... 1 % of the pictures, as long as these are 100 or more.
 
     Args:
         probabilities: `(N, num_classes)`.
         targets: int `(N,)`.
     """
-    if len(targets) < MIN_PICTURES:
-        return []
     confidence = probabilities.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
     accuracy = np.cumsum(probabilities.argmax(axis=1)[order] == targets[order]) / np.arange(1, len(targets) + 1)
@@ -96,6 +94,7 @@ def operating_points(probabilities: np.ndarray, targets: np.ndarray) -> list[Ope
     return [
         OperatingPoint(float(confidence[order[end - 1]]), float(accuracy[end - 1]), float(end / len(targets)))
         for end in ends
+        if end >= MIN_PICTURES
     ]
 
 
