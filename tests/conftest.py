@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
@@ -89,8 +90,17 @@ def read_records(path):
 
 
 @pytest.fixture(scope="session")
-def colour_data(tmp_path_factory):
-    return make_colour_data(tmp_path_factory.mktemp("colour"))
+def shared_folder(tmp_path_factory, worker_id):
+    """Return a folder that all processes of a test run share."""
+    own = tmp_path_factory.getbasetemp()
+    return own if worker_id == "master" else own.parent
+
+
+@pytest.fixture(scope="session")
+def colour_data(shared_folder):
+    with FileLock(shared_folder / "colour.lock"):
+        root = shared_folder / "colour"
+        return root if root.is_dir() else make_colour_data(root)
 
 
 @pytest.fixture(scope="session")
@@ -99,22 +109,27 @@ def cache_dir(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def colour_runs(tmp_path_factory, colour_data, cache_dir):
-    """Return run folders trained on red = female, blue = male, by the order of the classes."""
-    from train import train
-
+def colour_runs(shared_folder, colour_data, cache_dir):
+    """Return run folders trained on red = female, blue = male, by the order of the classes; look, do not touch."""
     runs = {}
     for classes in (("female", "male"), ("male", "female")):
-        run_dir = tmp_path_factory.mktemp("-".join(classes))
-        settings = train_settings(
-            f"data.root={colour_data}",
-            f"data.cache_dir={cache_dir}",
-            f"data.classes=[{','.join(classes)}]",
-            f"data.test_root={make_colour_data(run_dir / 'unseen', count=13, wrong=3)}",
-            "data.split_fractions=[0.5,0.25,0.25]",
-            "trainer.max_epochs=6",
-            "classifier.lr=0.02",
-        )
-        train(settings, run_dir)
-        runs[classes] = run_dir
+        runs[classes] = shared_folder / "-".join(classes)
+        with FileLock(f"{runs[classes]}.lock"):
+            if not runs[classes].is_dir():
+                train_on_colours(runs[classes], colour_data, cache_dir, classes)
     return runs
+
+
+def train_on_colours(run_dir, colour_data, cache_dir, classes):
+    from train import train
+
+    settings = train_settings(
+        f"data.root={colour_data}",
+        f"data.cache_dir={cache_dir}",
+        f"data.classes=[{','.join(classes)}]",
+        f"data.test_root={make_colour_data(run_dir / 'unseen', count=13, wrong=3)}",
+        "data.split_fractions=[0.5,0.25,0.25]",
+        "trainer.max_epochs=6",
+        "classifier.lr=0.02",
+    )
+    train(settings, run_dir)

@@ -41,6 +41,11 @@ def test_onnx_is_one_file(files):
     assert sorted(path.name for path in files.iterdir()) == ["model.ckpt", "model.onnx"]
 
 
+def test_onnx_tells_nothing_of_the_machine_that_made_it(files):
+    for path in (files / "model.onnx", BUNDLED_MODEL, BUNDLED_MODEL.with_name("smallcnn.onnx")):
+        assert b".py" not in path.read_bytes()
+
+
 def test_both_files_give_the_same_probabilities_for_any_batch(files):
     predictors = [load_predictor(files / "model.ckpt"), load_predictor(files / "model.onnx")]
     assert [type(predictor) for predictor in predictors] == [TorchPredictor, OnnxPredictor]

@@ -219,6 +219,8 @@ def export_onnx(classifier: "GenderClassifier", info: ModelInfo, path: Path) -> 
     )
     classifier.train(training)
     model = program.model_proto
+    for part in (model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+        del part.metadata_props[:]  # where in whose folders each line of code is
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(asdict(info))})
     onnx.save(model, path)
 
