@@ -36,6 +36,7 @@ from rich.table import Table
 from torch.optim.swa_utils import get_ema_avg_fn
 
 from gender_recognizer.augment import Augmentation
+from gender_recognizer.calibration import Scaling
 from gender_recognizer.callbacks import ProgressBar, SeedEachStep, Speed, TensorBoardPictures
 from gender_recognizer.classifier import GenderClassifier
 from gender_recognizer.datamodule import FaceDataModule
@@ -86,7 +87,7 @@ def train(settings: dict[str, Any], run_dir: Path) -> float:
         class_balance_figure(data.counts()).savefig(run_dir / "class_balance.png", dpi=150)
         logger.info("run folder: %s (if interrupted, ckpt_path=last goes on)", run_dir)
     trainer.fit(classifier, data, ckpt_path=find_checkpoint(settings, run_dir), weights_only=True)
-    classifier.temperature = calibrate(trainer, data, Path(checkpoint.best_model_path))
+    classifier.scaling = calibrate(trainer, data, Path(checkpoint.best_model_path))
     metrics = evaluate(trainer, classifier, data, checkpoint.best_model_path)
     if trainer.is_global_zero:
         flat = {f"{group}/{key}": value for group in ("model", "classifier") for key, value in settings[group].items()}
@@ -105,12 +106,13 @@ def build_data(settings: dict[str, Any]) -> FaceDataModule:
     root = find_root(Path(options.pop("root")), options["classes"])
     if root == PROJECT / "data" / "sample":
         options["batch_size"] = min(options["batch_size"], 16)
-    test_root = options.pop("test_root")
+    test_root, exclude = options.pop("test_root"), options.pop("exclude")
     augmentation = options.pop("augmentation")
     return FaceDataModule(
         root,
         Path(options.pop("cache_dir")),
         test_root=None if test_root is None else Path(test_root),
+        exclude=None if exclude is None else Path(exclude),
         augmentation=None if augmentation is None else Augmentation(**augmentation),
         seed=settings["seed"],
         **options,
@@ -160,14 +162,14 @@ def find_checkpoint(settings: dict[str, Any], run_dir: Path) -> Path | None:
     return path
 
 
-def calibrate(trainer: lightning.Trainer, data: FaceDataModule, ckpt_path: Path) -> float:
-    """Fit the temperature of a checkpoint on the validation part, in one process, and return it in all."""
+def calibrate(trainer: lightning.Trainer, data: FaceDataModule, ckpt_path: Path) -> Scaling:
+    """Fit the scaling of a checkpoint's logits on the validation part, in one process, and return it in all."""
     if trainer.is_global_zero:
         part = data.parts["validation"]
         info = calibrate_checkpoint(ckpt_path, part.images[part.rows], part.targets)
-        logger.info("temperature %.3f, fitted on %d validation pictures", info.temperature, len(part))
+        logger.info("temperature %.3f, curvature %.3f, fitted on %d validation pictures", *info.scaling, len(part))
     trainer.strategy.barrier()
-    return load_classifier(ckpt_path)[1].temperature
+    return load_classifier(ckpt_path)[1].scaling
 
 
 def evaluate(

@@ -1,96 +1,128 @@
-"""What can be wrong with a set of pictures: near duplicates and unbalanced classes."""
+"""What can be wrong with a set of pictures: unbalanced classes and groups, and pictures that show hardly anything."""
 
+import hashlib
 import logging
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn import functional
 
+from gender_recognizer.dataset import read_blocks
+from gender_recognizer.images import open_regular, read_size
+from gender_recognizer.labelling import Limits
+
 logger = logging.getLogger(__name__)
-
-NEAR_DUPLICATE_CORRELATION = 0.95
-"""Two pictures can be near duplicates when their 20x16 grey thumbnails correlate more than this."""
-
-NEAR_DUPLICATE_DETAIL = 0.7
-"""They are when the details of the thumbnails do so more than this: what remains less a 5x5 local mean and over the
-local contrast. Half-dark profiles before a bright wall pass the first test in chains of over a hundred people; on
-40,000 FairFace pictures the pairs that pass it fall apart into a hill of different people around 0.6 and one of near
-duplicates above 0.85. Between 0.7 and 0.8 about one pair in seven is the same picture: a pair kept together for
-nothing costs a split nothing, one torn apart leaks."""
 
 IMBALANCE_WARNING = 0.6
 """Share of the most frequent class above which plain accuracy misleads enough to warn."""
 
-_BLOCK = 2048
+MAX_VALUES = 30
+"""Different values above which a column of metadata.csv does not name groups."""
+
+DARK = 45.0
+"""Brightness, of 255, below which a picture is very dark: of 40,000 FairFace pictures 46, all hard to make out. From 55
+on there are faces that are merely dark, some of dark skin in ordinary light."""
+
+BLURRED = 0.17
+"""Sharpness below which a picture is very blurred: of 40,000 FairFace pictures 164, all blurred or shrunk and
+enlarged again; between 0.18 and 0.2 about half are merely soft. The median is 0.35."""
 
 
-def near_duplicate_groups(images: np.ndarray) -> np.ndarray:
-    """Return a group number for every image; exact and near duplicates share one.
+class Looks(NamedTuple):
+    """What is measured of pictures, float32 `(N,)` each.
 
-    Every pair is compared, block by block: 40,000 images take about 20 s on two cores. A chain of near
-    duplicates is one group. The number of a group is the index of its first image.
+    Attributes:
+        contrast: largest difference between two values of one colour channel, in 0..255.
+        brightness: grey value that 95 % of the pixels stay below.
+        sharpness: how much of a picture changes from one pixel to the next, over how much does so within nine:
+            a ratio, so that low contrast is not taken for blur, nor a plain background.
+    """
+
+    contrast: np.ndarray
+    brightness: np.ndarray
+    sharpness: np.ndarray
+
+
+def measure_looks(images: np.ndarray) -> Looks:
+    """Return how rich in contrast, bright and sharp each image is.
 
     Args:
         images: uint8 `(N, 100, 80, 3)`.
-
-    Returns:
-        int64 `(N,)`.
     """
-    thumbnails = _thumbnails(images)
-    details = _normalised(_details(thumbnails))
-    thumbnails = _normalised(thumbnails)
-    parents = np.arange(len(images))
-    first_of: dict[bytes, int] = {}
-    for index, thumbnail in enumerate(thumbnails.numpy()):  # blank pictures do not correlate, but may be equal
-        _join(parents, first_of.setdefault(thumbnail.tobytes(), index), index)
-    for start in range(0, len(images), _BLOCK):
-        alike = thumbnails[start : start + _BLOCK] @ thumbnails[start:].T > NEAR_DUPLICATE_CORRELATION
-        first, second = alike.triu(1).nonzero(as_tuple=True)
-        same = (details[start + first] * details[start + second]).sum(1) > NEAR_DUPLICATE_DETAIL
-        for pair in torch.stack([first, second], dim=1)[same].tolist():
-            _join(parents, start + pair[0], start + pair[1])
-    return np.array([_root(parents, index) for index in range(len(images))], dtype=np.int64)
+    looks = np.empty((3, len(images)), np.float32)  # one array: many small ones would keep freed memory in pieces
+    for start, block in zip(range(0, len(images), 256), read_blocks(images, size=256), strict=True):
+        looks[:, start : start + 256] = _measure_block(block)
+    return Looks(*looks)
 
 
-def _thumbnails(images: np.ndarray) -> Tensor:
-    """Return grey thumbnails, float32 `(N, 20, 16)`, of uint8 `(N, 100, 80, 3)`."""
-    thumbnails = np.empty((len(images), 20, 16), dtype=np.float32)
-    for start in range(0, len(images), _BLOCK):
-        grey = images[start : start + _BLOCK].mean(axis=3, dtype=np.float32)
-        thumbnails[start : start + _BLOCK] = grey.reshape(-1, 20, 5, 16, 5).mean(axis=(2, 4))
-    return torch.from_numpy(thumbnails)
+def _measure_block(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    pixels = torch.from_numpy(images.reshape(len(images), -1, 3).copy())  # a map cannot be written to
+    contrast = (pixels.amax(1) - pixels.amin(1)).amax(1).float()
+    grey = torch.from_numpy(images.mean(axis=3, dtype=np.float32))
+    brightness = np.partition(grey.numpy().reshape(len(images), -1), -400, axis=1)[:, -400]  # 5 % of 8,000 pixels
+    near = functional.avg_pool2d(grey[:, None], 3, stride=1)[:, 0, 3:-3, 3:-3]  # a mean of 3x3 pixels
+    wide = functional.avg_pool2d(functional.avg_pool2d(grey[:, None], (9, 1), stride=1), (1, 9), stride=1)[:, 0]
+    fine, coarse = ((grey[:, 4:-4, 4:-4] - near).flatten(1).std(1), (near - wide).flatten(1).std(1))
+    return contrast.numpy(), brightness, (fine / (coarse + 1)).numpy()  # 1 grey level: noise is no sharpness
 
 
-def _details(thumbnails: Tensor) -> Tensor:
-    """Return the thumbnails without what varies slowly in light and contrast, float32 `(N, 20, 16)`."""
+def find_flaws(looks: Looks) -> dict[str, np.ndarray]:
+    """Return the rows of the pictures that show hardly anything, by `blank`, `dark` and `blurred`, the worst first.
 
-    def local_mean(maps: Tensor) -> Tensor:
-        return functional.avg_pool2d(functional.pad(maps[:, None], [2] * 4, mode="replicate"), 5, stride=1)[:, 0]
-
-    details = thumbnails - local_mean(thumbnails)
-    return details / (local_mean(details.square()).sqrt() + 4)  # 4 grey levels: noise is no contrast
-
-
-def _normalised(maps: Tensor) -> Tensor:
-    """Return rows of mean 0 and length 1, `(N, 320)`, so that a product is a correlation; zeros for a blank map."""
-    rows = maps.flatten(1)
-    return functional.normalize(rows - rows.mean(dim=1, keepdim=True), eps=1e-3)
+    Blank are those that labelling calls so; they are neither dark nor blurred.
+    """
+    blank = looks.contrast < Limits.min_contrast
+    flaws = {"blank": np.flatnonzero(blank)}
+    for name, values, limit in (("dark", looks.brightness, DARK), ("blurred", looks.sharpness, BLURRED)):
+        rows = np.flatnonzero((values < limit) & ~blank)
+        flaws[name] = rows[values[rows].argsort(kind="stable")]
+    return flaws
 
 
-def _root(parents: np.ndarray, index: int) -> int:
-    """Return the first member of an index's group (union-find with path halving)."""
-    while parents[index] != index:
-        parents[index] = parents[parents[index]]
-        index = parents[index]
-    return index
+def read_facts(path: Path) -> tuple[str, tuple[int, int]] | None:
+    """Return the digest of a file and the width and height of its picture in pixels; None if it cannot be read."""
+    try:
+        with open_regular(path)[0] as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            file.seek(0)
+            return digest, read_size(file)
+    except (OSError, ValueError):
+        return None
 
 
-def _join(parents: np.ndarray, first: int, second: int) -> None:
-    low, high = sorted((_root(parents, first), _root(parents, second)))
-    parents[high] = low
+def count_groups(
+    names: Sequence[str], targets: np.ndarray, classes: Sequence[str], metadata: Mapping[str, Mapping[str, str]]
+) -> dict[str, dict[str, dict[str, int]]]:
+    """Return the pictures of each class by each value of each column of the metadata that names groups.
+
+    A column does so when it has 2 to 30 values. Pictures without a value are counted under "".
+
+    Args:
+        names: of the pictures, as in the metadata.
+        targets: int `(N,)`.
+        classes: names of the classes.
+        metadata: what `dataset.read_metadata` returned.
+    """
+    columns = {}
+    for column in next(iter(metadata.values()), {}):
+        values = np.array([metadata.get(name, {}).get(column) or "" for name in names])
+        known = sorted(set(values) - {""}, key=_with_numbers)
+        if column in ("file_name", "label") or not 1 < len(known) <= MAX_VALUES:
+            continue
+        known += [""] if "" in values else []
+        columns[column] = {value: class_counts(targets[values == value], classes) for value in known}
+    return columns
+
+
+def _with_numbers(value: str) -> list[tuple[bool, int, str]]:
+    """Return a key that sorts 3-9 before 10-19."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", value)
+    return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
 
 
 def class_counts(targets: np.ndarray, classes: Sequence[str]) -> dict[str, int]:

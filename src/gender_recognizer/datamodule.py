@@ -3,7 +3,7 @@
 import csv
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import lightning
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, DistributedSampler, random_split
 
 from gender_recognizer.augment import Augmentation
 from gender_recognizer.data_checks import class_counts, warn_if_unbalanced
-from gender_recognizer.dataset import FaceDataset, ImageCache, open_pictures, read_metadata
+from gender_recognizer.dataset import FaceDataset, ImageCache, open_pictures, read_exclude, read_metadata
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +47,9 @@ class FaceDataModule(lightning.LightningDataModule):
         shuffle: bool = True,
         num_workers: int = 0,
         seed: int = 0,
+        exclude: Path | None = None,
     ) -> None:
-        """Remember what to load; nothing is read yet.
+        """Remember what to load; no picture is read yet.
 
         Args:
             root: folder that holds a folder of pictures for each class.
@@ -63,9 +64,10 @@ class FaceDataModule(lightning.LightningDataModule):
             shuffle: whether training batches are drawn in a new order each epoch.
             num_workers: processes that read batches; 0 reads in this one, the fastest while the cache fits in memory.
             seed: seed of the order of training batches.
+            exclude: file with the names of pictures of `root` to leave out, as `check_data.py` writes it, or None.
 
         Raises:
-            ValueError: the split is unknown or the fractions do not add up.
+            ValueError: the split is unknown, the fractions do not add up, or there is no such file to exclude.
         """
         super().__init__()
         if split not in ("grouped", "random"):
@@ -84,6 +86,8 @@ class FaceDataModule(lightning.LightningDataModule):
         self.parts: dict[str, FaceDataset] = {}
         self.files: dict[str, list[Path]] = {}
         self.unreadable: dict[Path, str] = {}
+        self.exclude = None if exclude is None else read_exclude(exclude)
+        self.excluded: list[Path] = []
 
     def prepare_data(self) -> None:
         """Decode the pictures into the cache, in one process of each machine; a second call changes nothing."""
@@ -104,7 +108,7 @@ class FaceDataModule(lightning.LightningDataModule):
         if self.parts:
             return
         cache, paths, targets = open_pictures(self.root, self.classes, self.cache_dir)
-        rows = self._readable_rows(cache, paths, targets, self.root)
+        rows = self._readable_rows(cache, paths, targets, self.root, self._find_excluded(paths))
         groups = cache.near_duplicate_groups()[rows] if self.split == "grouped" else rows
         indices = split_indices(groups, self.fractions, self.split_seed)
         for part, index in zip(PARTS, indices, strict=True):
@@ -115,13 +119,30 @@ class FaceDataModule(lightning.LightningDataModule):
             self._add_part("test", cache, paths, targets, rows)
         self._report()
 
-    def _readable_rows(self, cache: ImageCache, paths: list[Path], targets: np.ndarray, root: Path) -> np.ndarray:
-        """Return the rows of the pictures that could be decoded, and remember and report the others."""
-        self.unreadable |= {paths[row]: why for row, why in cache.unreadable.items()}
-        rows = np.setdiff1d(np.arange(len(paths)), list(cache.unreadable))
+    def _find_excluded(self, paths: list[Path]) -> set[int]:
+        """Return the rows of the pictures to leave out: of the cache, which stays as it is, for any such list."""
+        if self.exclude is None:
+            return set()
+        row_of = {path.relative_to(self.root).as_posix(): row for row, path in enumerate(paths)}
+        rows = {row_of[name] for name in self.exclude if name in row_of}
+        self.excluded = [paths[row] for row in sorted(rows)]
+        logger.info("left out, as data.exclude says: %d pictures", len(rows))
+        if unknown := [name for name in self.exclude if name not in row_of]:
+            logger.warning(
+                "data.exclude: %d lines name no picture in %s, the first '%s'", len(unknown), self.root, unknown[0]
+            )
+        return rows
+
+    def _readable_rows(
+        self, cache: ImageCache, paths: list[Path], targets: np.ndarray, root: Path, excluded: Collection[int] = ()
+    ) -> np.ndarray:
+        """Return the rows of the pictures that could be decoded and are wanted; remember what could not be."""
+        self.unreadable |= {paths[row]: why for row, why in cache.unreadable.items() if row not in excluded}
+        rows = np.setdiff1d(np.arange(len(paths)), [*cache.unreadable, *excluded])
         for target, name in enumerate(self.classes):
             if target not in targets[rows]:
-                raise ValueError(f"none of the pictures in '{root / name}' can be read; see {cache.folder}/index.json")
+                why = f"can be read{' and is not excluded' if excluded else ''}"
+                raise ValueError(f"none of the pictures in '{root / name}' {why}; see {cache.folder}/index.json")
         return rows
 
     def _add_part(self, part: str, cache: ImageCache, paths: list[Path], targets: np.ndarray, rows: np.ndarray) -> None:
@@ -151,6 +172,7 @@ class FaceDataModule(lightning.LightningDataModule):
                 rows.append({"part": part, **self._place(file), "label": self.classes[target]})
         for file, why in self.unreadable.items():
             rows.append({"part": "unreadable", **self._place(file), "reason": why})
+        rows += [{"part": "excluded", **self._place(file)} for file in self.excluded]
         roots = [root for root in (self.root, self.test_root) if root is not None]
         tables = {str(root.resolve()): read_metadata(root) for root in roots}
         for row in rows:

@@ -6,10 +6,12 @@ import json
 import logging
 import os
 import shutil
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from mmap import mmap
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -85,6 +87,18 @@ def read_split(path: Path, root: Path) -> dict[str, str]:
         return {row["file_name"]: row["part"] for row in rows if row["root"] == str(root.resolve())}
 
 
+def read_exclude(path: Path) -> list[str]:
+    """Return the names, relative to the root, that a file lists one per line; `# ` begins a comment.
+
+    Raises:
+        ValueError: there is no such file.
+    """
+    if not path.is_file():
+        raise ValueError(f"data.exclude '{path.absolute()}' does not exist")
+    lines = (line.rstrip("\r") for line in os.fsdecode(path.read_bytes().removeprefix(BOM_UTF8)).split("\n"))
+    return [PurePosixPath(line).as_posix() for line in lines if line.strip() and not line.startswith("# ")]
+
+
 class ImageCache:
     """The decoded pictures of a list of files, kept on disk.
 
@@ -135,7 +149,8 @@ class ImageCache:
         with ThreadPoolExecutor(os.cpu_count()) as pool, partial.open("wb") as file:
             header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), *empty.shape)}
             np.lib.format.write_array_header_1_0(file, header)
-            results = pool.map(load_or_reason, paths)
+            starts = range(0, len(paths), 1024)  # decoded no further ahead than this, however slow the disk is
+            results = chain.from_iterable(pool.map(load_or_reason, paths[start : start + 1024]) for start in starts)
             for row, result in enumerate(tqdm(results, "decoding", len(paths), unit="img", disable=None)):
                 if isinstance(result, str):
                     unreadable[row], result = result, empty

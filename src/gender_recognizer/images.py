@@ -145,6 +145,15 @@ def convert_picture(image: Image.Image) -> Picture:
     return _decode(image, MAX_PIXELS, draft=False)
 
 
+def read_size(file: BinaryIO) -> tuple[int, int]:
+    """Return width and height of the picture in an open binary file, as its header says, in pixels.
+
+    Raises:
+        ValueError: the content does not begin like a picture of one of `FORMATS`.
+    """
+    return _open(file).size
+
+
 def has_picture_header(path: str | os.PathLike[str]) -> bool:
     """Say whether a file begins like a picture of one of `FORMATS`."""
     try:
