@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from gender_recognizer.check_report import write_check
 from gender_recognizer.data_checks import class_counts
 from gender_recognizer.dataset import read_metadata, read_split
-from gender_recognizer.duplicates import near_duplicate_pairs
+from gender_recognizer.duplicates import near_copies
 from gender_recognizer.findings import (
     Pictures,
     check_labels,
@@ -51,7 +51,7 @@ def run(settings: dict[str, Any]) -> dict[str, Any]:
     pictures = Pictures(root, classes, cache_dir)
     other = None if other_root is None else read_other(other_root, cache_dir)
     tell(f"comparing {len(pictures.names):,} pictures with each other")
-    pairs = near_duplicate_pairs(pictures.images)
+    pairs = near_copies(pictures.images)
     tell("looking for wrong labels")
     suspicious, note = check_labels(pictures, extract_features(classifier.network, pictures.images), pairs)
     summary = {

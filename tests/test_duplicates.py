@@ -4,8 +4,8 @@ from PIL import Image
 from gender_recognizer.duplicates import (
     equal_groups,
     join_pairs,
+    near_copies,
     near_duplicate_groups,
-    near_duplicate_pairs,
     pixel_digests,
 )
 
@@ -44,16 +44,16 @@ def test_pairs_are_found_across_blocks(monkeypatch):
 def test_pairs_between_two_sets_name_a_row_of_each():
     images, others = pictures(5), pictures(4, seed=1)
     others[2] = images[3] // 2
-    pairs = near_duplicate_pairs(images, others)
+    pairs = near_copies(images, others)
     assert pairs.rows.tolist() == [[3, 2]]
-    assert pairs.details[0] > 0.95
+    assert pairs.correlations[0] > 0.9
 
 
 def test_a_whole_memory_map_is_compared_like_an_array(tmp_path):
     images = np.concatenate([pictures(3), pictures(3)[:1]])
     np.save(tmp_path / "images.npy", images)
     for source in (images, np.load(tmp_path / "images.npy", mmap_mode="r")):
-        assert near_duplicate_pairs(source).rows.tolist() == [[0, 3]]
+        assert near_copies(source).rows.tolist() == [[0, 3]]
         assert near_duplicate_groups(source[1:]).tolist() == [0, 1, 2]
         assert equal_groups(pixel_digests(source)) == [[0, 3]]
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from gender_recognizer.data_checks import BLURRED, DARK, IMBALANCE_WARNING
-from gender_recognizer.duplicates import NEAR_COPY_DETAIL
+from gender_recognizer.duplicates import NEAR_COPY
 from gender_recognizer.label_checks import MIN_PICTURES, NUM_FOLDS
 from gender_recognizer.labelling import Limits
 from gender_recognizer.page import figure_image, thumbnail, write_page
@@ -26,7 +26,7 @@ LIMITS = {
     "min_contrast": Limits.min_contrast,
     "dark": DARK,
     "blurred": BLURRED,
-    "near": NEAR_COPY_DETAIL,
+    "near": NEAR_COPY,
     "folds": NUM_FOLDS,
     "min_pictures": MIN_PICTURES,
 }

@@ -10,11 +10,10 @@ from tqdm import tqdm
 from gender_recognizer.data_checks import count_groups, find_flaws, measure_looks, read_facts
 from gender_recognizer.dataset import open_pictures
 from gender_recognizer.duplicates import (
-    NEAR_COPY_DETAIL,
     Pairs,
     equal_groups,
     join_pairs,
-    near_duplicate_pairs,
+    near_copies,
     pixel_digests,
 )
 from gender_recognizer.label_checks import find_suspicious_labels
@@ -113,33 +112,33 @@ def find_exact_copies(pictures: Pictures) -> list[dict[str, Any]]:
 def find_near_copies(pictures: Pictures, pairs: Pairs) -> list[dict[str, Any]]:
     """Return the groups of near copies, those with different labels first, then the most alike."""
     groups = []
-    for rows, detail in near_groups(pictures, pairs):
+    for rows, correlation in near_groups(pictures, pairs):
         if len({pictures.keys[row] for row in rows}) > 1:  # else they are exact copies
-            groups.append(pictures.copies(rows, correlation=round(detail, 3)))
+            groups.append(pictures.copies(rows, correlation=round(correlation, 3)))
     return sorted(groups, key=lambda group: (not group["opposite_labels"], -group["correlation"]))
 
 
 def near_groups(pictures: Pictures, pairs: Pairs) -> list[tuple[list[int], float]]:
     """Return the rows of each group of near or exact copies and the smallest correlation that holds it together."""
     kept = [
-        (first, second, detail)
-        for (first, second), detail in zip(pairs.rows.tolist(), pairs.details.tolist(), strict=True)
-        if detail > NEAR_COPY_DETAIL and pictures.keys[first] and pictures.keys[second]
+        (first, second, correlation)
+        for (first, second), correlation in zip(pairs.rows.tolist(), pairs.correlations.tolist(), strict=True)
+        if pictures.keys[first] and pictures.keys[second]
     ]
     group_of = join_pairs([*(pair[:2] for pair in kept), *pictures.equal_pairs()], len(pictures.names))
     weakest: dict[int, float] = {}
-    for first, _, detail in kept:
-        weakest[group_of[first]] = min(detail, weakest.get(group_of[first], 1.0))
+    for first, _, correlation in kept:
+        weakest[group_of[first]] = min(correlation, weakest.get(group_of[first], 1.0))
     return [(rows, weakest.get(group_of[rows[0]], 1.0)) for rows in equal_groups(group_of.tolist())]
 
 
 def find_across_parts(pictures: Pictures, pairs: Pairs, part_of: dict[str, str]) -> dict[str, Any]:
     """Return the groups of copies with members in different parts of a split."""
     groups = []
-    for rows, detail in near_groups(pictures, pairs):
+    for rows, correlation in near_groups(pictures, pairs):
         parts = [part_of.get(pictures.names[row]) for row in rows]
         if len({*parts} - {None}) > 1:
-            group = pictures.copies(rows, correlation=round(detail, 3))
+            group = pictures.copies(rows, correlation=round(correlation, 3))
             for entry, part in zip(group["files"], parts, strict=True):
                 entry["part"] = part
             groups.append(group)
@@ -150,9 +149,8 @@ def find_across_parts(pictures: Pictures, pairs: Pairs, part_of: dict[str, str])
 
 def find_shared(pictures: Pictures, other: Pictures) -> dict[str, Any]:
     """Return the pairs of copies of which the other folder holds the second, the most alike first."""
-    pairs = near_duplicate_pairs(pictures.images, other.images)
-    found = {tuple(rows): detail for rows, detail in zip(pairs.rows.tolist(), pairs.details.tolist(), strict=True)}
-    found = {rows: detail for rows, detail in found.items() if detail > NEAR_COPY_DETAIL}
+    pairs = near_copies(pictures.images, other.images)
+    found = dict(zip(map(tuple, pairs.rows.tolist()), pairs.correlations.tolist(), strict=True))
     rows_of: dict[bytes, list[int]] = {}
     for row, key in enumerate(pictures.keys):
         if key is not None:
