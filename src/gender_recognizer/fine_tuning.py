@@ -48,21 +48,20 @@ def start_from(classifier: GenderClassifier, path: Path) -> None:
     The last layer is taken only where the classes have the same names; in another order, its rows follow the names.
 
     Raises:
-        ValueError: the checkpoint holds another network.
+        ValueError: the checkpoint holds a network whose weights do not fit.
     """
     source = load_classifier(path)[0]
-    theirs, ours = source.hparams["network"], classifier.hparams["network"]
-    if not same_network(theirs, ours):
-        raise ValueError(f"init_from '{path}' is the network {theirs}, not {ours}; leave the options of model out")
-    weights = source.network.state_dict()
+    weights, own = source.network.state_dict(), classifier.network.state_dict()
     head = _head_name(source.network)
+    theirs, ours = source.hparams["network"], classifier.hparams["network"]
+    if theirs["name"] != ours["name"] or _shapes(weights, head) != _shapes(own, head):
+        raise ValueError(f"init_from '{path}' is the network {theirs}, not {ours}; leave the options of model out")
     had, have = source.hparams["classes"], classifier.hparams["classes"]
     names = [name for name in weights if name.rpartition(".")[0] == head]
     if sorted(had) == sorted(have):
         weights |= {name: _reordered(weights[name], had, have) for name in names}
         logger.info("starting from %s: all weights", path)
     else:
-        own = classifier.network.state_dict()
         weights |= {name: own[name] for name in names}
         logger.info("starting from %s: all weights but the last layer's, which told %s apart", path, ", ".join(had))
     classifier.network.load_state_dict(weights)
@@ -80,6 +79,11 @@ def same_network(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def _head_name(network: nn.Module) -> str:
     """Return the name of the layer that makes the logits: the last with weights of its own."""
     return [name for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)][-1]
+
+
+def _shapes(weights: dict[str, Tensor], head: str) -> dict[str, torch.Size]:
+    """Return the shape of each of the weights but those of the layer `head`."""
+    return {name: value.shape for name, value in weights.items() if name.rpartition(".")[0] != head}
 
 
 def _reordered(rows: Tensor, had: Sequence[str], have: Sequence[str]) -> Tensor:
