@@ -9,7 +9,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 METRICS = ("val/acc", "val/balanced_acc", "test/acc", "test/balanced_acc")
 
@@ -57,7 +57,7 @@ def write_results(rows: list[dict[str, str]], path: Path) -> None:
 def print_results(rows: list[dict[str, str]]) -> None:
     """Print the rows; options that are the same in all runs are left out."""
     columns = [name for name in _columns(rows) if len({row.get(name) for row in rows}) > 1 or name in METRICS]
-    table = Table(*columns)
+    table = Table(*(Column(name, overflow="fold") for name in columns))
     for row in rows:
         table.add_row(*(row.get(name, "-") for name in columns))
     Console().print(table)
