@@ -3,7 +3,8 @@
     python scripts/train.py model=smallcnn data.root=folder-with-female-and-male
 
 Writes one run folder below outputs/: the configuration, the split, checkpoints (best and last) and model.onnx,
-class_balance.png and what `tensorboard --logdir outputs` shows. `ckpt_path=last` goes on with the newest run.
+class_balance.png and what `tensorboard --logdir outputs` shows. `ckpt_path=last` goes on with the newest run,
+`init_from=bundled` starts from trained weights, and `-m model.width=16,24` trains once for each value.
 """
 
 import ctypes
@@ -11,6 +12,7 @@ import json
 import logging
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ import lightning
 import torch
 from command import PROJECT, fail, find_root, register_resolvers
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
@@ -41,6 +44,7 @@ from gender_recognizer.callbacks import ProgressBar, SeedEachStep, Speed, Tensor
 from gender_recognizer.classifier import GenderClassifier
 from gender_recognizer.datamodule import FaceDataModule
 from gender_recognizer.figures import class_balance_figure
+from gender_recognizer.fine_tuning import find_start, same_network, start_from, start_network
 from gender_recognizer.model_file import calibrate_checkpoint, export_onnx, load_classifier
 
 MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -55,7 +59,7 @@ for name in ("lightning.pytorch", "onnx_ir", "onnxscript"):
     logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def train(settings: dict[str, Any], run_dir: Path) -> float:
+def train(settings: dict[str, Any], run_dir: Path, callbacks: Sequence[Callback] = ()) -> float:
     """Train, test the best checkpoint, export it, and return its validation accuracy."""
     lightning.seed_everything(settings["seed"], workers=True, verbose=False)
     data = build_data(settings)
@@ -72,7 +76,7 @@ def train(settings: dict[str, Any], run_dir: Path) -> float:
     last = ModelCheckpoint(run_dir / "checkpoints", filename="last", enable_version_counter=False)
     trainer = lightning.Trainer(
         **trainer_arguments(settings["trainer"]),
-        callbacks=[checkpoint, last, *build_callbacks(settings)],
+        callbacks=[checkpoint, last, *build_callbacks(settings), *callbacks],
         logger=tensorboard,
         default_root_dir=run_dir,
         num_sanity_val_steps=0,
@@ -86,7 +90,10 @@ def train(settings: dict[str, Any], run_dir: Path) -> float:
         data.save_split(run_dir / "split.csv")
         class_balance_figure(data.counts()).savefig(run_dir / "class_balance.png", dpi=150)
         logger.info("run folder: %s (if interrupted, ckpt_path=last goes on)", run_dir)
-    trainer.fit(classifier, data, ckpt_path=find_checkpoint(settings, run_dir), weights_only=True)
+    ckpt_path = find_checkpoint(settings, run_dir)
+    if settings["init_from"] is not None and ckpt_path is None:
+        start_from(classifier, find_start(settings["init_from"], Path(settings["outputs"])))
+    trainer.fit(classifier, data, ckpt_path=ckpt_path, weights_only=True)
     classifier.scaling = calibrate(trainer, data, Path(checkpoint.best_model_path))
     metrics = evaluate(trainer, classifier, data, checkpoint.best_model_path)
     if trainer.is_global_zero:
@@ -155,7 +162,7 @@ def find_checkpoint(settings: dict[str, Any], run_dir: Path) -> Path | None:
     if not path.is_file():
         raise ValueError(f"ckpt_path '{path}' does not exist")
     made_for = load_classifier(path)[0].hparams
-    if made_for["network"] != settings["model"] or made_for["classes"] != settings["data"]["classes"]:
+    if not same_network(made_for["network"], settings["model"]) or made_for["classes"] != settings["data"]["classes"]:
         raise ValueError(
             f"ckpt_path '{path}' is a {made_for['network']} for {made_for['classes']}; go on with the same options"
         )
@@ -212,13 +219,43 @@ def keep_freed_memory() -> None:
         libc.mallopt(MALLOPT_TRIM_THRESHOLD, 2**31 - 1)
 
 
+MISTAKES = (ValueError, OSError, TypeError, KeyError, MisconfigurationException)
+"""What wrong options raise; anything else is ours."""
+
+
+def read_settings(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the configuration as plain values; without options of the model, those of the weights to start from.
+
+    Raises:
+        ValueError: there are no weights where `init_from` says.
+    """
+    settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    chosen = any(override.lstrip("+~").startswith(("model=", "model.", "model@")) for override in overrides)
+    if settings["init_from"] is not None and not chosen:
+        settings["model"] = start_network(find_start(settings["init_from"], Path(settings["outputs"])))
+    return settings
+
+
+def train_in_sweep(cfg: DictConfig, run_dir: Path) -> float:
+    """Train; a failure is logged, noted in failed.txt and gives `nan`, so that the runs to come are not lost."""
+    try:
+        return train(read_settings(cfg, HydraConfig.get().overrides.task), run_dir)
+    except Exception as error:
+        logger.error("this run failed: %s", error, exc_info=not isinstance(error, MISTAKES))
+        (run_dir / "failed.txt").write_text(f"{type(error).__name__}: {error}\n")
+        return float("nan")
+
+
 @hydra.main(version_base="1.3", config_path="../configs", config_name="train")
 def main(cfg: DictConfig) -> float:
     """Turn the configuration into plain values and train."""
-    settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    hydra_config = HydraConfig.get()
+    run_dir = Path(hydra_config.runtime.output_dir)
+    if hydra_config.mode == RunMode.MULTIRUN:
+        return train_in_sweep(cfg, run_dir)
     try:
-        return train(settings, Path(HydraConfig.get().runtime.output_dir))
-    except (ValueError, OSError, TypeError, KeyError, MisconfigurationException) as error:
+        return train(read_settings(cfg, hydra_config.overrides.task), run_dir)
+    except MISTAKES as error:
         fail(error)
 
 

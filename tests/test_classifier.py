@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import lightning
 import numpy as np
 import pytest
@@ -73,3 +75,17 @@ def test_weight_decay_spares_biases_and_norms():
     assert [group["weight_decay"] for group in groups] == [0.5, 0.0]
     assert all(parameter.ndim > 1 for parameter in groups[0]["params"])
     assert sum(len(group["params"]) for group in groups) == len(list(module.parameters()))
+
+
+def test_a_warm_up_of_exactly_one_step_is_scheduled():
+    model = classifier(lr=1.0)
+    model._trainer = SimpleNamespace(estimated_stepping_batches=10)  # of which warmup_fraction makes one
+    made = model.configure_optimizers()
+    rates = []
+    for _ in range(9):
+        made["optimizer"].step()
+        made["lr_scheduler"]["scheduler"].step()
+        rates.append(made["optimizer"].param_groups[0]["lr"])
+    assert rates[0] > 0.9
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 0.01

@@ -114,7 +114,10 @@ class GenderClassifier(lightning.LightningModule):
         ]
         optimizer = AdamW(groups, lr=self.hparams["lr"], fused=True)
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = OneCycleLR(optimizer, self.hparams["lr"], steps, pct_start=self.hparams["warmup_fraction"])
+        warmup = self.hparams["warmup_fraction"]
+        if warmup * steps == 1:  # OneCycleLR divides by the length of the warm-up less one step
+            warmup = 1.5 / steps
+        schedule = OneCycleLR(optimizer, self.hparams["lr"], steps, pct_start=warmup)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 

@@ -70,6 +70,7 @@ class SmallCNN(nn.Module):
         widths: Sequence[int] = (24, 48, 96, 192),
         depth: int = 1,
         dropout: float = 0.1,
+        width: int | None = None,
     ) -> None:
         """Build the network.
 
@@ -80,8 +81,17 @@ class SmallCNN(nn.Module):
                 the one before.
             depth: blocks in each stage.
             dropout: share of the last features zeroed in training.
+            width: channels of the first stage; each next one then has twice as many as the one before, and the
+                first convolution two thirds, whatever `stem_width` and `widths` say.
+
+        Raises:
+            ValueError: `width` is no whole number, 2 or more.
         """
         super().__init__()
+        if width is not None:
+            if not isinstance(width, int) or width < 2:
+                raise ValueError(f"model.width is {width}; expected a whole number, 2 or more")
+            stem_width, widths = round(width * 2 / 3), [width * 2**stage for stage in range(4)]
         self.normalize = Normalize()
         self.stem = nn.Sequential(ConvNorm(3, stem_width, 3, 2), ConvNorm(stem_width, widths[0], 3, 2))
         blocks, channels = [], widths[0]
