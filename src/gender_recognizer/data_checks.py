@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from torch.nn import functional
 
 from gender_recognizer.dataset import read_blocks
+from gender_recognizer.evaluation import natural_order
 from gender_recognizer.images import open_regular, read_size
 from gender_recognizer.labelling import Limits
 
@@ -111,18 +111,12 @@ def count_groups(
     columns = {}
     for column in next(iter(metadata.values()), {}):
         values = np.array([metadata.get(name, {}).get(column) or "" for name in names])
-        known = sorted(set(values) - {""}, key=_with_numbers)
+        known = sorted(set(values) - {""}, key=natural_order)
         if column in ("file_name", "label") or not 1 < len(known) <= MAX_VALUES:
             continue
         known += [""] if "" in values else []
         columns[column] = {value: class_counts(targets[values == value], classes) for value in known}
     return columns
-
-
-def _with_numbers(value: str) -> list[tuple[bool, int, str]]:
-    """Return a key that sorts 3-9 before 10-19."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", value)
-    return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
 
 
 def class_counts(targets: np.ndarray, classes: Sequence[str]) -> dict[str, int]:

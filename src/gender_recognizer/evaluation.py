@@ -206,7 +206,7 @@ def by_group(
         seed: of the resamples.
     """
     members = np.array(groups, dtype=object)
-    rows = {name: np.flatnonzero(members == name) for name in sorted(set(groups) - {""}, key=_natural)}
+    rows = {name: np.flatnonzero(members == name) for name in sorted(set(groups) - {""}, key=natural_order)}
     return {
         name: evaluate(probabilities[row], targets[row], classes, num_draws, seed + number)
         for number, (name, row) in enumerate(rows.items())
@@ -214,7 +214,7 @@ def by_group(
     }
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def natural_order(name: str) -> list[tuple[int, str]]:
     """Return a key that sorts 3-9 before 10-19."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
