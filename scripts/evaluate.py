@@ -1,7 +1,7 @@
 """Measure a trained model on folders of pictures, one folder a class, and write a report.
 
     python scripts/evaluate.py model_path=model.onnx data.root=folder-with-female-and-male
-        [compare=[a.onnx,b.ckpt]] [explain=true] [part=test]
+        [compare=[a.onnx,b.ckpt]] [explain=true] [robustness=true] [part=test]
 
 Writes report.html, metrics.json, MODEL_CARD.md and what TensorBoard shows to outputs/evaluate_DATE_TIME/. Without
 model_path the bundled model; model_path=latest takes the newest training run's, and the test part of its split.
@@ -35,6 +35,7 @@ from gender_recognizer.report import (
     write_metrics,
     write_report,
 )
+from gender_recognizer.robustness import measure_robustness
 from gender_recognizer.saliency import saliency_maps
 
 PARTS = ("auto", "all", "train", "validation", "test")
@@ -99,6 +100,7 @@ def run(settings: dict[str, Any]) -> dict[str, Any]:
         predictor.info.operating_points,
         [compare(other, probabilities, pictures, classes, options) for other in others],
         explain(predictor, pictures, probabilities, settings["seed"]) if settings["explain"] else {},
+        measure_changes(predictor, pictures, options) if settings["robustness"] else [],
     )
     folder = Path(settings["output_dir"]).absolute()
     summary = write(results, choice.path, folder)
@@ -118,8 +120,9 @@ def check_settings(settings: dict[str, Any]) -> None:
         raise ValueError(f"compare is '{settings['compare']}'; expected a list of files, such as [a.onnx,b.ckpt]")
     if not isinstance(settings["num_draws"], int) or settings["num_draws"] < 100:
         raise ValueError(f"num_draws is {settings['num_draws']}; expected a whole number, 100 or more")
-    if not isinstance(settings["explain"], bool):
-        raise ValueError(f"explain is {settings['explain']}; expected true or false")
+    for name in ("explain", "robustness"):
+        if not isinstance(settings[name], bool):
+            raise ValueError(f"{name} is {settings[name]}; expected true or false")
 
 
 def find_choice(model_path: str | None, settings: dict[str, Any]) -> Choice:
@@ -280,6 +283,12 @@ def explain(
         title: (which, saliency_maps(predictor, pictures.images[pictures.rows[which]], labels[which]))
         for title, which in chosen.items()
     }
+
+
+def measure_changes(predictor: Predictor, pictures: Pictures, options: dict[str, int]) -> list[dict[str, Any]]:
+    """Return how the model does when the pictures are framed or spoilt otherwise."""
+    paths = [pictures.root / name for name in pictures.names]
+    return measure_robustness(predictor, paths, pictures.targets, **options)
 
 
 def write(results: Results, model: Path, folder: Path) -> dict[str, Any]:

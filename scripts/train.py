@@ -43,6 +43,7 @@ from gender_recognizer.calibration import Scaling
 from gender_recognizer.callbacks import ProgressBar, SeedEachStep, Speed, TensorBoardPictures
 from gender_recognizer.classifier import GenderClassifier
 from gender_recognizer.datamodule import FaceDataModule
+from gender_recognizer.distillation import load_teacher
 from gender_recognizer.figures import class_balance_figure
 from gender_recognizer.fine_tuning import find_start, same_network, start_from, start_network
 from gender_recognizer.model_file import calibrate_checkpoint, export_onnx, load_classifier
@@ -63,7 +64,9 @@ def train(settings: dict[str, Any], run_dir: Path, callbacks: Sequence[Callback]
     """Train, test the best checkpoint, export it, and return its validation accuracy."""
     lightning.seed_everything(settings["seed"], workers=True, verbose=False)
     data = build_data(settings)
-    classifier = GenderClassifier(data.classes, settings["model"], **settings["classifier"])
+    classifier = GenderClassifier(
+        data.classes, settings["model"], **settings["classifier"], teacher_features=count_features(data)
+    )
     tensorboard = TensorBoardLogger(run_dir, name="", version="tensorboard", default_hp_metric=False)
     checkpoint = ModelCheckpoint(
         run_dir / "checkpoints",
@@ -120,10 +123,16 @@ def build_data(settings: dict[str, Any]) -> FaceDataModule:
         Path(options.pop("cache_dir")),
         test_root=None if test_root is None else Path(test_root),
         exclude=None if exclude is None else Path(exclude),
+        teacher=None if settings["teacher"] is None else Path(settings["teacher"]),
         augmentation=None if augmentation is None else Augmentation(**augmentation),
         seed=settings["seed"],
         **options,
     )
+
+
+def count_features(data: FaceDataModule) -> int:
+    """Return how many features the teacher shows; 0 without one."""
+    return 0 if data.teacher is None else load_teacher(data.teacher, data.classes).network.head[-1].in_features
 
 
 def build_callbacks(settings: dict[str, Any]) -> list[Callback]:

@@ -46,7 +46,8 @@ def evaluated(tmp_path_factory, model):
     ]
     (root / "metadata.csv").write_text("\n".join(["file_name,colour,half", *rows]) + "\n")
     onnx = model.with_name("model.onnx")
-    metrics, page = evaluate(folder, f"model_path={model}", f"data.root={root}", f"compare=[{onnx}]", "explain=true")
+    options = [f"compare=[{onnx}]", "explain=true", "robustness=true"]
+    metrics, page = evaluate(folder, f"model_path={model}", f"data.root={root}", *options)
     return folder, root, metrics, page
 
 
@@ -77,6 +78,17 @@ def test_models_are_compared_on_the_same_pictures(evaluated):
     (other,) = metrics["comparisons"]
     assert (other["file"], other["p_value"], other["same_label"]) == ("model.onnx", 1.0, 1.0)
     assert other["metrics"]["accuracy"] == metrics["metrics"]["accuracy"]
+
+
+def test_changed_pictures_are_measured_and_shown(evaluated):
+    folder, _, metrics, page = evaluated
+    card = (folder / "out" / "MODEL_CARD.md").read_text()
+    first, *others = metrics["robustness"]
+    assert first["accuracy"]["value"] == metrics["metrics"]["accuracy"]["value"]
+    for row in others:
+        assert row["less"]["value"] == pytest.approx(first["accuracy"]["value"] - row["accuracy"]["value"])
+        assert row["change"] in page
+        assert f"| {row['change']} | {100 * row['accuracy']['value']:.1f}" in card
 
 
 class Links(HTMLParser):
@@ -160,6 +172,7 @@ def test_data_sets_with_little_in_them(tmp_path, model):
         (["compare=[a.onnx]"], "model_path '.*a.onnx' does not exist"),
         (["num_draws=1"], "expected a whole number, 100 or more"),
         (["explain=maybe"], "explain is maybe"),
+        (["robustness=2"], "robustness is 2; expected true or false"),
         (["data.root=missing"], "no folder '.*missing/female'"),
         (["split=README.md"], "not the split.csv of a training run"),
     ],

@@ -135,3 +135,12 @@ def test_width_scales_the_whole_network_and_its_default_is_the_bundled_one():
     assert half(IMAGES).shape == (4, 2)
     with pytest.raises(ValueError, match=r"model.width is 1; expected a whole number, 2 or more"):
         build_network("smallcnn", 2, width=1)
+
+
+def test_a_network_that_finds_the_face_starts_from_one_that_does_not(checkpoint):
+    classifier = GenderClassifier(["female", "male", "other"], NETWORK | {"find_face": True})
+    start_from(classifier, checkpoint)
+    source = load_classifier(checkpoint)[0]
+    assert torch.allclose(
+        logits(classifier), logits(source), atol=1e-3
+    )  # untrained, its finder takes the whole picture

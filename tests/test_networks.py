@@ -7,14 +7,17 @@ from gender_recognizer.networks import NETWORKS, Normalize, SmallCNN, build_netw
 IMAGES = torch.randint(0, 256, (3, 3, 100, 80), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
+OPTIONS = {"faceresnet": {"pretrained": False}}
+
+
 @pytest.mark.parametrize("name", [*NETWORKS, "resnet18", "mobilenet_v3_small", "googlenet", "squeezenet1_1"])
 @pytest.mark.parametrize("num_classes", [2, 5])
 def test_logits_of_uint8_images_train_and_do_not_depend_on_the_batch(name, num_classes):
-    network = build_network(name, num_classes)
+    network = build_network(name, num_classes, **OPTIONS.get(name, {}))
     logits = network(IMAGES)
     assert logits.shape == (3, num_classes)
     logits.sum().backward()
-    assert all(parameter.grad is not None for parameter in network.parameters())
+    assert all(parameter.grad is not None for parameter in network.parameters() if parameter.requires_grad)
     network.eval()
     with torch.no_grad():
         together, alone = network(IMAGES), network(IMAGES[1:2])
@@ -27,8 +30,9 @@ def test_float_and_uint8_pixels_give_the_same():
         assert torch.equal(network(IMAGES), network(IMAGES.float()))
 
 
-def test_smallcnn_is_as_small_as_it_says():
-    network = SmallCNN().eval()
+@pytest.mark.parametrize(("find_face", "parameters", "expected"), [(False, 694_210, 22.7e6), (True, 741_158, 24.9e6)])
+def test_smallcnn_is_as_small_as_it_says(find_face, parameters, expected):
+    network = SmallCNN(find_face=find_face).eval()
     multiply_adds = []
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d):
@@ -37,8 +41,28 @@ def test_smallcnn_is_as_small_as_it_says():
             )
     with torch.no_grad():
         network(IMAGES[:1])
-    assert sum(parameter.numel() for parameter in network.parameters()) == 694_210
-    assert sum(multiply_adds) == pytest.approx(22.7e6, abs=0.05e6)
+    assert sum(parameter.numel() for parameter in network.parameters()) == parameters
+    assert sum(multiply_adds) == pytest.approx(expected, abs=0.05e6)
+
+
+def test_before_training_the_whole_picture_is_the_face():
+    network = SmallCNN(find_face=True).eval()
+    with torch.no_grad():
+        features, frames = network.look(IMAGES)
+        network.finder = None
+        plain, nothing = network.look(IMAGES)
+    assert torch.equal(frames, torch.zeros(3, 4))
+    assert nothing is None
+    assert torch.allclose(features, plain, atol=1e-3)
+
+
+def test_frames_learn_from_frames_alone():
+    network = SmallCNN(find_face=True)
+    features, frames = network.look(IMAGES)
+    features.sum().backward()
+    assert all(parameter.grad is None for parameter in network.finder.parameters())
+    frames.sum().backward()
+    assert network.finder.frame.bias.grad.tolist() == [3.0] * 4
 
 
 def test_normalize_brings_mean_to_0_and_std_to_1():
@@ -47,7 +71,7 @@ def test_normalize_brings_mean_to_0_and_std_to_1():
 
 
 def test_unknown_network_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"no network is called 'smalcnn'; known: smallcnn, alexnet"):
+    with pytest.raises(ValueError, match=r"no network is called 'smalcnn'; known: smallcnn, faceresnet, alexnet"):
         build_network("smalcnn", 2)
 
 

@@ -1,6 +1,6 @@
 """The LightningModule: loss, metrics, optimizer and schedule around a network."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
 import torch
@@ -18,6 +18,22 @@ from gender_recognizer.networks import build_network
 STAGES = ("train", "val", "test")
 
 
+class TrainingBatch(NamedTuple):
+    """What a training step learns from.
+
+    Attributes:
+        images: `(N, 3, 100, 80)` in 0..255.
+        targets: int64 `(N,)`.
+        frames: `(N, 4)`, where in the images the pictures as they were lie, as `framing` describes it, if known.
+        guidance: `(N, num_classes + num_features)`, a teacher's logits and features, if there is one.
+    """
+
+    images: Tensor
+    targets: Tensor
+    frames: Tensor | None = None
+    guidance: Tensor | None = None
+
+
 class GenderClassifier(lightning.LightningModule):
     """A network that tells classes apart, with all that is needed to train it.
 
@@ -32,6 +48,10 @@ class GenderClassifier(lightning.LightningModule):
         weight_decay: float = 0.05,
         label_smoothing: float = 0.1,
         warmup_fraction: float = 0.1,
+        frame_weight: float = 1.0,
+        teacher_share: float = 0.7,
+        teacher_features: int = 0,
+        feature_weight: float = 1.0,
         image_size: tuple[int, int] = IMAGE_SIZE,
         loader_version: int = LOADER_VERSION,
     ) -> None:
@@ -44,12 +64,18 @@ class GenderClassifier(lightning.LightningModule):
             weight_decay: decoupled weight decay of AdamW, on weights with two or more dimensions.
             label_smoothing: share of the target spread evenly over the classes.
             warmup_fraction: share of all steps in which the learning rate rises; it then falls as a cosine.
+            frame_weight: weight of the error of frames, for networks that find the face.
+            teacher_share: share of the target that is the teacher's probability instead of the label.
+            teacher_features: number of features of the teacher that the network's own should tell; 0 for none.
+            feature_weight: weight of the error in telling them.
             image_size: (height, width) of the pictures; travels in the checkpoint.
             loader_version: version of the loader of the pictures; travels in the checkpoint.
         """
         super().__init__()
         self.save_hyperparameters(logger=False)
         self.network = build_network(num_classes=len(classes), **network).to(memory_format=torch.channels_last)
+        if teacher_features:  # only a network that shows its features can be asked to tell others
+            self.telling = nn.Linear(self.network.head[-1].in_features, teacher_features)
         metrics = _metrics(classes)
         self.metrics = nn.ModuleDict({f"{stage}_metrics": metrics.clone(prefix=f"{stage}/") for stage in STAGES})
         self.outputs: dict[str, list[tuple[Tensor, Tensor]]] = {stage: [] for stage in STAGES}
@@ -59,13 +85,31 @@ class GenderClassifier(lightning.LightningModule):
         """Return logits `(N, num_classes)` of images `(N, 3, 100, 80)` in 0..255."""
         return self.network(images)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: TrainingBatch | tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the loss of a batch, with label smoothing."""
-        images, targets = batch
-        logits = self(images).float()
+        images, targets, frames, guidance = TrainingBatch(*batch)
+        found = None
+        if hasattr(self.network, "look"):
+            features, found = self.network.look(images)
+            logits = self.network.head(features).float()
+        else:
+            logits = self(images).float()
         loss = nn.functional.cross_entropy(logits, targets, label_smoothing=self.hparams["label_smoothing"])
+        if guidance is not None:
+            loss = self._guided_loss(loss, logits, features, guidance)
+        if found is not None:  # pictures that nothing moved are where they were
+            frames = torch.zeros_like(found) if frames is None else frames
+            loss = loss + self.hparams["frame_weight"] * frame_loss(found, frames)
         self.outputs["train"].append((logits.detach(), targets))
         return loss
+
+    def _guided_loss(self, loss: Tensor, logits: Tensor, features: Tensor, guidance: Tensor) -> Tensor:
+        """Return the loss with the teacher's probabilities and features as targets, too."""
+        theirs, wanted = guidance.split([logits.shape[1], guidance.shape[1] - logits.shape[1]], dim=1)
+        share, weight = self.hparams["teacher_share"], self.hparams["feature_weight"]
+        agreement = nn.functional.cross_entropy(logits, theirs.softmax(dim=1))
+        telling = nn.functional.mse_loss(self.telling(features).float(), wanted)
+        return (1 - share) * loss + share * agreement + weight * telling
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the probabilities `(N, num_classes)` of a batch."""
@@ -106,8 +150,9 @@ class GenderClassifier(lightning.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Return AdamW and a schedule per step: warm-up, then decay to about zero, both as a cosine (`OneCycleLR`)."""
-        decayed = [parameter for parameter in self.network.parameters() if parameter.ndim > 1]
-        others = [parameter for parameter in self.network.parameters() if parameter.ndim <= 1]
+        learning = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        decayed = [parameter for parameter in learning if parameter.ndim > 1]
+        others = [parameter for parameter in learning if parameter.ndim <= 1]
         groups = [
             {"params": decayed, "weight_decay": self.hparams["weight_decay"]},
             {"params": others, "weight_decay": 0.0},
@@ -119,6 +164,11 @@ class GenderClassifier(lightning.LightningModule):
             warmup = 1.5 / steps
         schedule = OneCycleLR(optimizer, self.hparams["lr"], steps, pct_start=warmup)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def frame_loss(found: Tensor, frames: Tensor) -> Tensor:
+    """Return the mean error of frames `(N, 4)`: absolute where it is large, squared below 0.1."""
+    return nn.functional.smooth_l1_loss(found.float(), frames, beta=0.1, reduction="none").sum(dim=1).mean()
 
 
 class MeanCrossEntropy(MeanMetric):

@@ -14,8 +14,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler, random_split
 
 from gender_recognizer.augment import Augmentation
+from gender_recognizer.classifier import TrainingBatch
 from gender_recognizer.data_checks import class_counts, warn_if_unbalanced
 from gender_recognizer.dataset import FaceDataset, ImageCache, open_pictures, read_exclude, read_metadata
+from gender_recognizer.distillation import teach
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ class FaceDataModule(lightning.LightningDataModule):
         num_workers: int = 0,
         seed: int = 0,
         exclude: Path | None = None,
+        teacher: Path | None = None,
     ) -> None:
         """Remember what to load; no picture is read yet.
 
@@ -65,6 +68,7 @@ class FaceDataModule(lightning.LightningDataModule):
             num_workers: processes that read batches; 0 reads in this one, the fastest while the cache fits in memory.
             seed: seed of the order of training batches.
             exclude: file with the names of pictures of `root` to leave out, as `check_data.py` writes it, or None.
+            teacher: checkpoint whose outputs come with the training pictures, or None.
 
         Raises:
             ValueError: the split is unknown, the fractions do not add up, or there is no such file to exclude.
@@ -88,6 +92,7 @@ class FaceDataModule(lightning.LightningDataModule):
         self.unreadable: dict[Path, str] = {}
         self.exclude = None if exclude is None else read_exclude(exclude)
         self.excluded: list[Path] = []
+        self.teacher = teacher
 
     def prepare_data(self) -> None:
         """Decode the pictures into the cache, in one process of each machine; a second call changes nothing."""
@@ -96,6 +101,8 @@ class FaceDataModule(lightning.LightningDataModule):
         cache = open_pictures(self.root, self.classes, self.cache_dir)[0]
         if self.split == "grouped":
             cache.near_duplicate_groups()
+        if self.teacher is not None:
+            teach(cache, self.teacher, self.classes)
         if self.test_root is not None:
             open_pictures(self.test_root, self.classes, self.cache_dir)
 
@@ -113,6 +120,8 @@ class FaceDataModule(lightning.LightningDataModule):
         indices = split_indices(groups, self.fractions, self.split_seed)
         for part, index in zip(PARTS, indices, strict=True):
             self._add_part(part, cache, paths, targets, rows[index])
+        if self.teacher is not None:
+            self.parts["train"].guidance = teach(cache, self.teacher, self.classes)[self.parts["train"].rows]
         if self.test_root is not None:
             cache, paths, targets = open_pictures(self.test_root, self.classes, self.cache_dir)
             rows = self._readable_rows(cache, paths, targets, self.test_root)
@@ -188,12 +197,15 @@ class FaceDataModule(lightning.LightningDataModule):
         root = self.root if file.is_relative_to(self.root) else self.test_root
         return {"file_name": file.relative_to(root).as_posix(), "root": str(root.resolve())}
 
-    def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
-        """Augment the images of training batches: float32 `(N, 3, 100, 80)` instead of uint8."""
-        images, targets = batch
-        if self.augmentation is not None and self.trainer is not None and self.trainer.training:
-            images = self.augmentation(images)
-        return images, targets
+    def on_after_batch_transfer(self, batch: tuple[Tensor, ...], dataloader_idx: int) -> tuple[Tensor | None, ...]:
+        """Make a `TrainingBatch` of a training batch; its images are float32 `(N, 3, 100, 80)` where augmented."""
+        if self.trainer is None or not self.trainer.training:
+            return batch
+        images, targets, *guidance = batch
+        frames = None
+        if self.augmentation is not None:
+            images, frames = self.augmentation(images)
+        return TrainingBatch(images, targets, frames, *guidance)
 
     def train_dataloader(self) -> DataLoader:
         """Return the loader of the training part; its order depends on `seed` and the epoch alone."""
@@ -226,7 +238,7 @@ class FaceDataModule(lightning.LightningDataModule):
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
 
-def _keep(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _keep(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return batch
 
 

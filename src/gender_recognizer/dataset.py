@@ -129,7 +129,7 @@ class ImageCache:
         path = self.folder / "groups.npy"
         with FileLock(self.folder / "lock"):
             if not path.exists():
-                _save_atomically(path, near_duplicate_groups(self.images))
+                save_atomically(path, near_duplicate_groups(self.images))
             return np.load(path)
 
     def _read_index(self) -> dict:
@@ -209,7 +209,8 @@ def _cache_key(paths: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def _save_atomically(path: Path, array: np.ndarray) -> None:
+def save_atomically(path: Path, array: np.ndarray) -> None:
+    """Write an array to a `.npy` file that is whole or not there."""
     partial = path.with_suffix(".partial.npy")
     np.save(partial, array)
     os.replace(partial, path)
@@ -225,19 +226,23 @@ def _require_free_space(folder: Path, needed: int) -> None:
 class FaceDataset(Dataset):
     """Pictures of a cache with their targets: `(3, 100, 80)` uint8 tensor and int64 target.
 
-    `__getitems__` reads a whole batch at once, `(N, 3, 100, 80)` uint8 and `(N,)` int64, for loaders whose
-    `collate_fn` hands it on; that is many times faster than one sample after another.
+    With `guidance`, what a teacher makes of a picture, float32 `(num_outputs,)`, comes third. `__getitems__` reads a
+    whole batch at once, `(N, 3, 100, 80)` uint8 and `(N,)` int64, for loaders whose `collate_fn` hands it on; that is
+    many times faster than one sample after another.
     """
 
-    def __init__(self, images: np.ndarray, rows: np.ndarray, targets: np.ndarray) -> None:
+    def __init__(
+        self, images: np.ndarray, rows: np.ndarray, targets: np.ndarray, guidance: np.ndarray | None = None
+    ) -> None:
         """Take the pictures `images[rows]`.
 
         Args:
             images: uint8 `(num_files, 100, 80, 3)`.
             rows: int64 `(num_samples,)`, rows of `images`.
             targets: int64 `(num_samples,)`.
+            guidance: float `(num_samples, num_outputs)` as `distillation.teach` makes it, or None.
         """
-        self.images, self.rows, self.targets = images, rows, targets
+        self.images, self.rows, self.targets, self.guidance = images, rows, targets, guidance
 
     def __getstate__(self) -> dict:
         """Send a memory map to a worker process by its file's name, not by its content."""
@@ -253,11 +258,13 @@ class FaceDataset(Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        images, targets = self.__getitems__([index])
-        return images[0], targets[0]
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        return tuple(values[0] for values in self.__getitems__([index]))
 
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        """Return the batch `(N, 3, 100, 80)` uint8, `(N,)` int64 of these samples."""
-        images = torch.from_numpy(self.images[self.rows[indices]])
-        return images.permute(0, 3, 1, 2), torch.from_numpy(self.targets[indices])
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, ...]:
+        """Return the batch `(N, 3, 100, 80)` uint8, `(N,)` int64 of these samples, and their guidance, if any."""
+        images = torch.from_numpy(self.images[self.rows[indices]]).permute(0, 3, 1, 2)
+        targets = torch.from_numpy(self.targets[indices])
+        if self.guidance is None:
+            return images, targets
+        return images, targets, torch.from_numpy(self.guidance[indices].astype(np.float32))

@@ -143,18 +143,19 @@ def load_classifier(path: Path) -> "tuple[GenderClassifier, ModelInfo]":
     settings = checkpoint["hyper_parameters"]
     carried = {name: settings[name] for name in ("image_size", "loader_version")} | checkpoint.get(METADATA_KEY, {})
     info = ModelInfo(settings["classes"], **carried)
-    classifier = GenderClassifier(**settings)
+    network = settings["network"] | ({"pretrained": False} if "pretrained" in settings["network"] else {})
+    classifier = GenderClassifier(**settings | {"network": network})  # its weights are here: fetch no others
     classifier.load_state_dict(checkpoint["state_dict"])
     return classifier.eval(), info
 
 
 def save_checkpoint(classifier: "GenderClassifier", info: ModelInfo, path: Path) -> None:
-    """Write a `.ckpt` without the optimizer's state: weights, hyperparameters and `info`."""
+    """Write a `.ckpt` without the optimizer's state and what only training needs: weights, hyperparameters, `info`."""
     import torch
 
     checkpoint = {
-        "hyper_parameters": dict(classifier.hparams),
-        "state_dict": classifier.state_dict(),
+        "hyper_parameters": dict(classifier.hparams) | {"teacher_features": 0},
+        "state_dict": {k: v for k, v in classifier.state_dict().items() if not k.startswith("telling.")},
         METADATA_KEY: _carried(info),
     }
     torch.save(checkpoint, path)

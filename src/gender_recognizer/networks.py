@@ -1,5 +1,7 @@
 """The networks: uint8 or float images `(N, 3, H, W)` in 0..255 to logits `(N, num_classes)`."""
 
+import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.error import URLError
@@ -8,6 +10,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from gender_recognizer.face_resnet import FaceResNet
+from gender_recognizer.framing import FRAME_SIZE, crop_frames
 from gender_recognizer.images import IMAGE_SIZE
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -57,10 +61,40 @@ class ResidualBlock(nn.Module):
         return nn.functional.relu(self.branch(maps) + self.shortcut(maps))
 
 
+class FaceFinder(nn.Module):
+    """A tiny network that says where in a picture the face crop lies (a spatial transformer, Jaderberg et al. 2015).
+
+    47 thousand parameters and 2.2 million multiply-adds. Untrained it says that the whole picture is the crop.
+    """
+
+    def __init__(self, widths: Sequence[int] = (16, 32, 48, 48)) -> None:
+        """Build the network.
+
+        Args:
+            widths: channels of its convolutions: the first makes one value of 4x4 pixels, the last keeps the size,
+                the others halve it.
+        """
+        super().__init__()
+        first, *others, last = widths
+        layers = [nn.Conv2d(3, first, 4, 4, bias=False), nn.BatchNorm2d(first), nn.ReLU(inplace=True)]
+        for channels, width in itertools.pairwise([first, *others]):
+            layers.append(ConvNorm(channels, width, 3, stride=2))
+        self.maps = nn.Sequential(*layers, ConvNorm([first, *others][-1], last, 3))
+        rows, columns = (math.ceil(size / 4 / 2 ** len(others)) for size in IMAGE_SIZE)
+        self.frame = nn.Linear(last * rows * columns, FRAME_SIZE)
+        nn.init.zeros_(self.frame.weight)
+        nn.init.zeros_(self.frame.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return frames `(N, 4)`, as `framing` describes them, of normalised images `(N, 3, 100, 80)`."""
+        return self.frame(self.maps(images).flatten(1))
+
+
 class SmallCNN(nn.Module):
     """A small residual network: two strided convolutions, one block a stage, mean over positions, one layer.
 
-    At its defaults: 694 thousand parameters and 22.7 million multiply-adds for a 100x80 picture.
+    It looks twice: a `FaceFinder` says where the face is, and the rest sees that part of the picture, framed like the
+    training pictures. At its defaults: 741 thousand parameters and 24.9 million multiply-adds for a 100x80 picture.
     """
 
     def __init__(
@@ -71,6 +105,7 @@ class SmallCNN(nn.Module):
         depth: int = 1,
         dropout: float = 0.1,
         width: int | None = None,
+        find_face: bool = False,
     ) -> None:
         """Build the network.
 
@@ -83,6 +118,7 @@ class SmallCNN(nn.Module):
             dropout: share of the last features zeroed in training.
             width: channels of the first stage; each next one then has twice as many as the one before, and the
                 first convolution two thirds, whatever `stem_width` and `widths` say.
+            find_face: look twice.
 
         Raises:
             ValueError: `width` is no whole number, 2 or more.
@@ -93,6 +129,7 @@ class SmallCNN(nn.Module):
                 raise ValueError(f"model.width is {width}; expected a whole number, 2 or more")
             stem_width, widths = round(width * 2 / 3), [width * 2**stage for stage in range(4)]
         self.normalize = Normalize()
+        self.finder = FaceFinder() if find_face else None
         self.stem = nn.Sequential(ConvNorm(3, stem_width, 3, 2), ConvNorm(stem_width, widths[0], 3, 2))
         blocks, channels = [], widths[0]
         for stage, width in enumerate(widths):
@@ -102,12 +139,23 @@ class SmallCNN(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels, num_classes))
 
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return features `(N, widths[-1])` of images `(N, 3, H, W)` in 0..255, and the frames `(N, 4)` looked at.
+
+        The frames, None without a finder, learn from where they should be alone, not from the features.
+        """
+        images, frames = self.normalize(images), None
+        if self.finder is not None:
+            frames = self.finder(images)
+            images = crop_frames(images, frames.detach())
+        return self.blocks(self.stem(images)).mean(dim=(2, 3)), frames
+
     def forward(self, images: Tensor) -> Tensor:
         """Return logits `(N, num_classes)` of images `(N, 3, H, W)` in 0..255."""
-        return self.head(self.blocks(self.stem(self.normalize(images))).mean(dim=(2, 3)))
+        return self.head(self.look(images)[0])
 
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"smallcnn": SmallCNN}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"smallcnn": SmallCNN, "faceresnet": FaceResNet}
 """Our own networks by name. Any classifier of torchvision is known by its name as well."""
 
 

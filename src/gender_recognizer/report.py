@@ -52,6 +52,7 @@ class Results:
         points: what the model file says came of each confidence on its validation pictures.
         comparisons: other models on the same pictures, plain values.
         explained: for each title, indices of pictures and their saliency `(M, 100, 80)`.
+        robustness: what came of changed pictures, as `robustness.measure_robustness` returns it.
     """
 
     facts: dict[str, dict[str, Any]]
@@ -66,6 +67,7 @@ class Results:
     points: Sequence[OperatingPoint] = ()
     comparisons: Sequence[Mapping[str, Any]] = ()
     explained: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    robustness: Sequence[Mapping[str, Any]] = ()
 
 
 def summarise(results: Results) -> dict[str, Any]:
@@ -82,6 +84,7 @@ def summarise(results: Results) -> dict[str, Any]:
         },
         "gaps": {column: _gaps(groups, results.classes) for column, groups in results.groups.items()},
         "comparisons": list(results.comparisons),
+        "robustness": list(results.robustness),
     }
 
 
