@@ -46,14 +46,14 @@ def start_from(classifier: GenderClassifier, path: Path) -> None:
     """Give a classifier the weights of a checkpoint, and say what was taken.
 
     The last layer is taken only where the classes have the same names; in another order, its rows follow the names.
-    A network that finds the face may start from one that does not: its finder then starts untrained.
+    A network that finds the face may start from one that does not: what is new in it then starts untrained.
 
     Raises:
         ValueError: the checkpoint holds a network whose weights do not fit.
     """
     source = load_classifier(path)[0]
     weights, own = source.network.state_dict(), classifier.network.state_dict()
-    weights |= {name: own[name] for name in own.keys() - weights.keys() if name.startswith("finder.")}
+    weights |= {name: own[name] for name in own.keys() - weights.keys() if name.startswith(("finder.", "pool."))}
     head = _head_name(source.network)
     theirs, ours = source.hparams["network"], classifier.hparams["network"]
     if theirs["name"] != ours["name"] or _shapes(weights, head) != _shapes(own, head):
