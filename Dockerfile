@@ -6,7 +6,7 @@ WORKDIR /app
 COPY constraints.txt ./
 # What scripts/process.py imports; tests/test_container.py runs it with these packages alone.
 RUN pip install --no-cache-dir -c constraints.txt \
-    hydra-core numpy omegaconf onnxruntime pillow pillow-heif tqdm
+    hydra-core numpy omegaconf onnxruntime pillow pillow-heif simplejpeg tqdm
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
 RUN pip install --no-cache-dir --no-deps .

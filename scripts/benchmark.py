@@ -56,7 +56,7 @@ def label_folder(folder: Path) -> int:
 
 
 def label_plainly(paths: list[Path]) -> list[int]:
-    """Label pictures one by one: open, resize, to a tensor, through the network in torch."""
+    """Label pictures one by one: open, resize as torchvision's `Resize` does, to a tensor, through the network."""
     import torch
 
     from gender_recognizer.model_file import load_classifier
@@ -65,7 +65,7 @@ def label_plainly(paths: list[Path]) -> list[int]:
     _classifier = _classifier or load_classifier(BUNDLED_MODEL.with_name("smallcnn.ckpt"))[0]
     labels = []
     for path in paths:
-        image = Image.open(path).convert("RGB").resize(IMAGE_SIZE[::-1])
+        image = Image.open(path).convert("RGB").resize(IMAGE_SIZE[::-1], Image.Resampling.BILINEAR)
         with torch.no_grad():
             logits = _classifier(torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float())
         labels.append(int(logits.argmax()))

@@ -94,6 +94,15 @@ def test_transparency_is_laid_on_grey_not_shown_through(tmp_path):
     assert np.unique(load_image(save(tmp_path / "a.png", hidden))).tolist() == [127]
 
 
+@pytest.mark.parametrize("kind", [int, bytes])
+def test_transparent_palette_colours_are_laid_on_grey(tmp_path, kind, recwarn):
+    palette = Image.new("P", (80, 100), 3)
+    palette.putpalette([200, 0, 0] * 4)
+    path = save(tmp_path / "a.png", palette, transparency=3 if kind is int else bytes([255, 255, 255, 0]))
+    assert np.unique(load_image(path)).tolist() == [127]
+    assert not list(recwarn)
+
+
 def test_first_of_several_frames_is_taken(tmp_path):
     path = save(tmp_path / "a.gif", picture(), save_all=True, append_images=[picture(seed=1)])
     assert difference(load_image(path), load_image(save(tmp_path / "b.gif", picture()))) < 1

@@ -54,12 +54,13 @@ def label_here(files):
         engine.close()
 
 
-def test_records_are_those_of_the_local_engine(cluster, tmp_path):
+@pytest.mark.parametrize("batch_size", [1, 7, 256])
+def test_records_are_those_of_the_local_engine(cluster, tmp_path, batch_size):
     (tmp_path / "broken.jpg").write_bytes(b"<html>")
     (tmp_path / "face.jpg").write_bytes(FACES[0].read_bytes())
     files = [*Folder(SAMPLE / "female"), *Folder(tmp_path), File("missing.jpg", "missing.jpg")]
     expected = sorted(label_here(files), key=lambda record: record.file)
-    found = label(files, batch_size=7)
+    found = label(files, batch_size=batch_size)
     assert sorted(found, key=lambda record: record.file) == expected
 
 

@@ -15,6 +15,8 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image, ImageFile
 
+from gender_recognizer import jpeg
+
 LOADER_VERSION = 1
 IMAGE_SIZE = (100, 80)
 """Height and width, in pixels, of every picture that a network sees."""
@@ -165,6 +167,10 @@ def has_picture_header(path: str | os.PathLike[str]) -> bool:
 
 
 def _read(file: BinaryIO, max_pixels: int) -> Picture:
+    content = file.getvalue() if isinstance(file, BytesIO) else b""
+    size = jpeg.read_plain_header(content)
+    if size and size[0] * size[1] <= max_pixels and (image := jpeg.decode_shrunk(content, size, IMAGE_SIZE[::-1])):
+        return Picture(_pixels(_shrunk(image, IMAGE_SIZE[::-1])), size)
     return _decode(_open(file), max_pixels)
 
 
@@ -206,8 +212,7 @@ def _decode(image: Image.Image, max_pixels: int, draft: bool = True) -> Picture:
     try:
         if not draft:
             image.load()
-        pixels = np.frombuffer(_resized(image).tobytes("raw", "RGB"), np.uint8).reshape(*IMAGE_SIZE, 3).copy()
-        return Picture(pixels, size, _count_frames(image))
+        return Picture(_pixels(_resized(image, draft)), size, _count_frames(image))
     except ValueError:
         raise
     except Exception as error:  # broken content makes Pillow's plugins raise almost any type
@@ -221,17 +226,31 @@ def _count_frames(image: Image.Image) -> int:
         return 1
 
 
-def _resized(image: Image.Image) -> Image.Image:
+def _resized(image: Image.Image, draft: bool) -> Image.Image:
     """Decode an opened picture and bring it to 80 x 100 RGB, upright."""
     if image.format not in ("JPEG", "MPO"):
         image.load()  # reading the EXIF data of a PNG would do so, and swallow its errors
     orientation = _orientation(image)
     size = IMAGE_SIZE if orientation >= 5 else IMAGE_SIZE[::-1]  # Pillow's order: width, height
-    image.draft("RGB", size)  # decodes a JPEG at half its size or less; does nothing once an image is loaded
-    image = _to_rgb(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
+    decoded = None
+    if draft and image.format == "JPEG" and image.mode == "RGB" and isinstance(image.fp, BytesIO):
+        decoded = jpeg.decode_shrunk(image.fp.getvalue(), image.size, size)
+    if decoded is None:
+        image.draft("RGB", size)  # decodes a JPEG at half its size or less; does nothing once an image is loaded
+        decoded = _to_rgb(image)
+    image = _shrunk(decoded, size)
     if orientation in _TURNS:
         image = image.transpose(_TURNS[orientation])
     return image
+
+
+def _shrunk(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    """Return uint8 `(100, 80, 3)` of a picture of that size in RGB."""
+    return np.frombuffer(image.tobytes("raw", "RGB"), np.uint8).reshape(*IMAGE_SIZE, 3).copy()
 
 
 def _orientation(image: Image.Image) -> int:

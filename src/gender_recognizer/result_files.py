@@ -13,6 +13,8 @@ from gender_recognizer.labelling import FAILED, LABELLED, UNSURE, Record
 FORMATS = ("json", "jsonl", "csv")
 COLUMNS = tuple(field.name for field in fields(Record))
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would make an encoder for each record
+
 
 class Summary:
     """How many files came to what, and the first failures."""
@@ -84,8 +86,7 @@ def without_none(record: Record) -> dict[str, Any]:
 
 def to_json(value: Any) -> str:
     r"""Return JSON that is valid UTF-8; bytes of a name that are not UTF-8 become their `\udcXX` escapes."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text.encode("utf-8", errors="backslashreplace").decode("utf-8")
+    return _encode(value).encode("utf-8", errors="backslashreplace").decode("utf-8")
 
 
 def from_json(line: bytes) -> Any:
@@ -93,6 +94,6 @@ def from_json(line: bytes) -> Any:
     if not line.endswith(b"\n"):
         return None
     try:
-        return json.loads(line)
+        return json.loads(line.decode())
     except ValueError:
         return None
