@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from gender_recognizer import images
-from gender_recognizer.images import load_image, open_regular, read_picture
+from gender_recognizer.images import load_image, read_picture
+from gender_recognizer.opening import open_regular
 
 
 def picture(width=90, height=120, seed=0):

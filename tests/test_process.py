@@ -112,7 +112,7 @@ def test_only_changed_and_new_files_are_done_again(tmp_path):
     save_picture(tmp_path / "in/1b.png", BLUE, 9)
     (tmp_path / "in/0.png").unlink()
     done = process(*arguments)
-    assert "going on after 5 records" in done.stderr
+    assert "going on after 5 files" in done.stderr
     after = {record["file"]: record for record in read_records(tmp_path / "out.jsonl")}
     assert list(after) == ["1.png", "1b.png", "2.png", "3.png", "4.png"]
     assert {name for name in after if after[name] == before.get(name)} == {"1.png", "2.png", "4.png"}
