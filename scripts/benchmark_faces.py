@@ -106,7 +106,7 @@ def composed(
 
 
 def label_composed(photographs: Iterator[tuple[Image.Image, list[Pasted]]]) -> Found:
-    """Label composed photographs; a crop is found by a box that shares more than half of what both cover."""
+    """Label composed photographs; a crop is found by a box that shares 40 % of what both cover."""
     whole, alone = Recognizer(faces="crop"), Recognizer()
     pasted, boxes, pairs, seconds, count = 0, 0, [], 0.0, 0
     for photograph, crops in photographs:
@@ -116,7 +116,7 @@ def label_composed(photographs: Iterator[tuple[Image.Image, list[Pasted]]]) -> F
         count, pasted, boxes = count + 1, pasted + len(crops), boxes + len(records)
         for path, box in crops:
             best = max(records, key=lambda record: overlap(record.box, box), default=None)
-            if best and overlap(best.box, box) > 0.5:
+            if best and overlap(best.box, box) > 0.4:
                 pairs.append((alone.label(path).label, best.label, path.parent.name))
     return Found(pasted, boxes, pairs, seconds / count)
 

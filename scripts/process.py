@@ -8,6 +8,7 @@ process_results.json, {"img_1.jpg": "male", ...}, beside this script or at outpu
 process_results.jsonl with one record for each file: status, label, probability, and why a file has no label.
 A run that was interrupted goes on where it was when the same command is given again; resume=false starts over.
 model_path: an .onnx or .ckpt file; latest for the newest training run; without it the bundled model.
+faces=crop labels each face in whole photographs ("a.jpg#0", "a.jpg#1"), faces=largest the largest one.
 engine=ray labels on a Ray cluster, also s3:// and gs:// folders. Every option is in configs/process.yaml.
 Exit code: 0 all files done, 1 internal error, 2 wrong usage or nothing to label, 3 finished but some files failed,
 130 stopped with Ctrl-C.
@@ -32,15 +33,7 @@ from tqdm import tqdm
 from gender_recognizer.calibration import confidence_for
 from gender_recognizer.faces import find_weights
 from gender_recognizer.images import LOADER_VERSION
-from gender_recognizer.labelling import (
-    BLANK,
-    FAILED,
-    LABELLED,
-    NO_FACE,
-    TOO_SMALL,
-    UNSURE,
-    Limits,
-)
+from gender_recognizer.labelling import BLANK, FAILED, LABELLED, NO_FACE, TOO_SMALL, UNSURE, Limits
 from gender_recognizer.listing import EXTENSIONS, File, Folder, read_list
 from gender_recognizer.local_engine import LocalEngine
 from gender_recognizer.model_file import find_model
@@ -170,15 +163,15 @@ def start_engine(
     choice: Choice, limits: Limits, source: Iterable[File], settings: dict[str, Any]
 ) -> "LocalEngine | RayEngine":
     """Return the engine of the settings, ready to label."""
-    photographs = limits.faces != "none"  # take much longer than crops
+    size_here, size_there = (32, 256) if limits.faces == "none" else (4, 16)  # photographs take much longer
     if settings["engine"]["name"] == "local":
-        batch_size = settings["batch_size"] or (4 if photographs else 32)
-        return LocalEngine(choice, limits, settings["num_workers"] or available_cores(), batch_size)
+        batch_size, num_workers = settings["batch_size"] or size_here, settings["num_workers"] or available_cores()
+        return LocalEngine(choice, limits, num_workers, batch_size)
     from gender_recognizer.ray_engine import RayEngine, RemoteFolder
 
     remote = source if isinstance(source, RemoteFolder) else None
     address = settings["ray"]["address"]
-    batch_size = settings["batch_size"] or (16 if photographs else 256)
+    batch_size = settings["batch_size"] or size_there
     engine = RayEngine(choice, limits, batch_size, settings["num_workers"], address, remote)
     tell(f"Ray with {engine.num_workers} workers, dashboard at {engine.dashboard or 'no address'}")
     return engine
@@ -240,17 +233,16 @@ def find_output(output_path: str | None) -> Path:
 def describe(input_dir: str, choice: Choice, limits: Limits) -> dict[str, Any]:
     """Return the head of the log: what makes the records of two runs comparable."""
     decided = {name: value for name, value in asdict(limits).items() if name != "min_confidence"}
-    head = {
+    detector = {} if limits.faces == "none" else {"detector_sha256": sha256(find_weights().read_bytes()).hexdigest()}
+    return {
         "gender_recognizer": version("gender_recognizer"),
         "loader_version": LOADER_VERSION,
         "model": choice.path.name,
         "model_sha256": sha256(choice.path.read_bytes()).hexdigest(),
         "input_dir": locate(input_dir),
         "limits": decided,
+        **detector,
     }
-    if limits.faces != "none":
-        head["detector_sha256"] = sha256(find_weights().read_bytes()).hexdigest()
-    return head
 
 
 def locate(input_dir: str) -> str:

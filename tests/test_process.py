@@ -212,6 +212,8 @@ def test_device_is_said_with_its_reason(tmp_path):
         (["{root}/in", "num_workers=0"], "num_workers is 0; expected a whole number, 1 or more"),
         (["{root}/in", "device=gpu"], "device is 'gpu'; expected auto, cpu or cuda"),
         (["{root}/in", "engine=spark"], "engine=spark"),
+        (["{root}/in", "faces=all"], "faces is all; expected none, crop or largest"),
+        (["{root}/in", "faces=null"], "faces is None; expected none, crop or largest"),
         (["{root}/in", "output_path={root}/a.jsonl"], "is the name of the JSON file"),
         (["{root}/in", "output_path={root}/foreign.json"], "is not a log of gender_recognizer"),
         (["{root}/in", "model_path={root}/broken.onnx"], "is not an ONNX model"),
