@@ -2,6 +2,7 @@
 
     python scripts/benchmark.py training [data.root=folder] [model=... data.batch_size=... and so on]
     python scripts/benchmark.py labelling [crops=folder] [photos=folder] [rounds=5]
+    python scripts/benchmark.py faces [crops=folder] [photographs=60] [margins=folder]
 
 training alternates (a) bare steps: forward, backward and optimizer on one random batch, and (b) the same steps by
 `Trainer.fit` on real pictures: cache, loader, augmentation, metrics, callbacks.
@@ -12,6 +13,9 @@ result files, (d) the plain way, one picture at a time through Pillow and torch,
 whole command on 100 crops. The ceiling is what (a) and (b) imply: their core-seconds added, divided by the cores.
 
 Both print every round and the medians, and save them below outputs/benchmark/.
+
+faces pastes crops (the sample) on textures and says how many faces are found there and how they are labelled; margins=
+also tries how much around a face is best cut out, on 20 times as many pictures of a folder such as fairface/train.
 """
 
 import json
@@ -251,11 +255,32 @@ def run_labelling(arguments: list[str]) -> None:
     save("labelling", results, PROJECT / "outputs")
 
 
+def run_faces(arguments: list[str]) -> None:
+    """Measure whole photographs and print.
+
+    Raises:
+        ValueError: an option is unknown or its value makes no sense.
+    """
+    from benchmark_faces import report_faces
+
+    options = dict(argument.partition("=")[::2] for argument in arguments)
+    if unknown := options.keys() - {"crops", "photographs", "margins"}:
+        raise ValueError(f"unknown option '{unknown.pop()}'; expected crops=, photographs= or margins=")
+    for name in ("crops", "margins"):
+        if name in options and not Path(options[name]).is_dir():
+            raise ValueError(f"{name} '{Path(options[name]).absolute()}' is not a folder")
+    count = options.get("photographs", "60")
+    if not count.isdigit() or not int(count):
+        raise ValueError(f"photographs is '{count}'; expected a whole number, 1 or more")
+    margins = Path(options["margins"]) if "margins" in options else None
+    report_faces(Path(options.get("crops", PROJECT / "data/sample")), int(count), margins)
+
+
 def main() -> int:
     """Run the command line and return the exit code."""
     from hydra.errors import HydraException
 
-    modes = {"training": run_training, "labelling": run_labelling}
+    modes = {"training": run_training, "labelling": run_labelling, "faces": run_faces}
     if sys.argv[1:2] == [] or sys.argv[1] not in modes:
         print(__doc__)
         return 2

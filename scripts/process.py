@@ -8,6 +8,7 @@ process_results.json, {"img_1.jpg": "male", ...}, beside this script or at outpu
 process_results.jsonl with one record for each file: status, label, probability, and why a file has no label.
 A run that was interrupted goes on where it was when the same command is given again; resume=false starts over.
 model_path: an .onnx or .ckpt file; latest for the newest training run; without it the bundled model.
+faces=crop labels each face in whole photographs ("a.jpg#0", "a.jpg#1"), faces=largest the largest one.
 engine=ray labels on a Ray cluster, also s3:// and gs:// folders. Every option is in configs/process.yaml.
 Exit code: 0 all files done, 1 internal error, 2 wrong usage or nothing to label, 3 finished but some files failed,
 130 stopped with Ctrl-C.
@@ -30,18 +31,13 @@ from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
 from gender_recognizer.calibration import confidence_for
-from gender_recognizer.images import LOADER_VERSION, has_picture_header
-from gender_recognizer.labelling import (
-    BLANK,
-    FAILED,
-    LABELLED,
-    TOO_SMALL,
-    UNSURE,
-    Limits,
-)
+from gender_recognizer.faces import find_weights
+from gender_recognizer.images import LOADER_VERSION
+from gender_recognizer.labelling import BLANK, FAILED, LABELLED, NO_FACE, TOO_SMALL, UNSURE, Limits
 from gender_recognizer.listing import EXTENSIONS, File, Folder, read_list
 from gender_recognizer.local_engine import LocalEngine
 from gender_recognizer.model_file import find_model
+from gender_recognizer.opening import has_picture_header
 from gender_recognizer.predictor import Choice, available_cores, choose_device, load_predictor
 from gender_recognizer.result_files import FORMATS, Summary
 from gender_recognizer.result_log import ResultLog
@@ -141,7 +137,7 @@ def process(settings: dict[str, Any]) -> int:
         if log.problem:
             tell(f"starting over: {log.log_path.name} was {log.problem}")
         if log.resumed:
-            tell(f"going on after {log.resumed} records of an earlier run; resume=false starts over")
+            tell(f"going on after {log.resumed} files of an earlier run; resume=false starts over")
         complete = run(engine, source, chain([first], files), log)
     finally:
         engine.close()
@@ -167,13 +163,16 @@ def start_engine(
     choice: Choice, limits: Limits, source: Iterable[File], settings: dict[str, Any]
 ) -> "LocalEngine | RayEngine":
     """Return the engine of the settings, ready to label."""
+    size_here, size_there = (32, 256) if limits.faces == "none" else (4, 16)  # photographs take much longer
     if settings["engine"]["name"] == "local":
-        return LocalEngine(choice, limits, settings["num_workers"] or available_cores(), settings["batch_size"] or 32)
+        batch_size, num_workers = settings["batch_size"] or size_here, settings["num_workers"] or available_cores()
+        return LocalEngine(choice, limits, num_workers, batch_size)
     from gender_recognizer.ray_engine import RayEngine, RemoteFolder
 
     remote = source if isinstance(source, RemoteFolder) else None
     address = settings["ray"]["address"]
-    engine = RayEngine(choice, limits, settings["batch_size"] or 256, settings["num_workers"], address, remote)
+    batch_size = settings["batch_size"] or size_there
+    engine = RayEngine(choice, limits, batch_size, settings["num_workers"], address, remote)
     tell(f"Ray with {engine.num_workers} workers, dashboard at {engine.dashboard or 'no address'}")
     return engine
 
@@ -234,6 +233,7 @@ def find_output(output_path: str | None) -> Path:
 def describe(input_dir: str, choice: Choice, limits: Limits) -> dict[str, Any]:
     """Return the head of the log: what makes the records of two runs comparable."""
     decided = {name: value for name, value in asdict(limits).items() if name != "min_confidence"}
+    detector = {} if limits.faces == "none" else {"detector_sha256": sha256(find_weights().read_bytes()).hexdigest()}
     return {
         "gender_recognizer": version("gender_recognizer"),
         "loader_version": LOADER_VERSION,
@@ -241,6 +241,7 @@ def describe(input_dir: str, choice: Choice, limits: Limits) -> dict[str, Any]:
         "model_sha256": sha256(choice.path.read_bytes()).hexdigest(),
         "input_dir": locate(input_dir),
         "limits": decided,
+        **detector,
     }
 
 
@@ -257,10 +258,14 @@ def report(summary: Summary, source: Iterable[File], output_path: Path) -> None:
     if hidden := counts[FAILED] - len(summary.failures):
         tell(f"... and {hidden} more, listed in {output_path.with_suffix('.jsonl').name}")
     labels = ", ".join(f"{count} {label}" for label, count in sorted(summary.labels.items())) or "none"
-    others = [f"{counts[status]} {status.replace('_', ' ')}" for status in (UNSURE, TOO_SMALL, BLANK) if counts[status]]
+    others = [
+        f"{counts[status]} {status.replace('_', ' ')}"
+        for status in (UNSURE, TOO_SMALL, BLANK, NO_FACE)
+        if counts[status]
+    ]
     others += [f"{ignored} ignored"] if (ignored := getattr(source, "ignored", 0)) else []
     parts = [f"{counts[LABELLED]} labelled ({labels})", *others, f"{counts[FAILED]} failed"]
-    files = f"{counts.total()} file{'s' if counts.total() != 1 else ''}"
+    files = f"{summary.files} file{'s' if summary.files != 1 else ''}"
     tell(f"{files}: {', '.join(parts)}: {output_path}")
 
 

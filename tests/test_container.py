@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT
 from packaging.requirements import Requirement
+from PIL import Image
 
 DOCKERFILE = (PROJECT / "Dockerfile").read_text().replace("\\\n", " ")
 MAX_MEGABYTES = 400 - 130  # python:3.11-slim takes about 130
@@ -38,10 +39,11 @@ def image(tmp_path_factory):
             target = app / line[1] / (source if line[1] == "./" else "")
             target.parent.mkdir(parents=True, exist_ok=True)
             (shutil.copytree if (PROJECT / source).is_dir() else shutil.copy)(PROJECT / source, target)
-    (packages,) = re.findall(r"pip install --no-cache-dir -c constraints.txt (.+)$", DOCKERFILE, re.MULTILINE)
+    packages, alone = re.findall(r"pip install --no-cache-dir -c constraints.txt (.+)$", DOCKERFILE, re.MULTILINE)
+    assert alone.startswith("--no-deps ")
     site = app / "site-packages"
     site.mkdir()
-    for distribution in needed(packages.split()):
+    for distribution in [*needed(packages.split()), *map(importlib.metadata.distribution, alone.split()[1:])]:
         for top in {file.parts[0] for file in distribution.files if file.parts[0] not in ("..", "__pycache__")}:
             if not (site / top).exists():
                 (site / top).symlink_to(distribution.locate_file(top))
@@ -62,10 +64,23 @@ def test_the_named_packages_label_the_sample(image, tmp_path):
     assert sum(name.startswith(f"{label}/") for name, label in labels.items()) >= 195
 
 
+def test_faces_are_found_with_them(image, tmp_path):
+    photograph = Image.new("RGB", (700, 400), "grey")
+    for left, label in enumerate(("female", "male")):
+        face = Image.open(PROJECT / f"data/sample/{label}/001.jpg")
+        photograph.paste(face.resize((200, 200)), (50 + 350 * left, 100))
+    photograph.save(tmp_path / "two.png")
+    command = [sys.executable, "-S", "scripts/process.py", tmp_path, "faces=crop", f"output_path={tmp_path}/out.json"]
+    environment = os.environ | {"PYTHONPATH": str(image / "site-packages")}
+    done = subprocess.run(command, cwd=image, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "out.json").read_text()) == {"two.png#0": "female", "two.png#1": "male"}
+
+
 def test_there_is_no_torch_and_little_else(image):
     site = image / "site-packages"
     assert {"onnxruntime", "PIL", "numpy"} <= {path.name for path in site.iterdir()}
-    assert not {"torch", "lightning", "matplotlib", "pandas"} & {path.name for path in site.iterdir()}
+    assert not {"torch", "lightning", "matplotlib", "pandas", "cv2"} & {path.name for path in site.iterdir()}
     size = sum(
         file.stat().st_size
         for folder in site.iterdir()

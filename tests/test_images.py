@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from gender_recognizer import images
-from gender_recognizer.images import load_image, open_regular, read_picture
+from gender_recognizer.images import load_image, read_photograph, read_picture
+from gender_recognizer.opening import open_regular
 
 
 def picture(width=90, height=120, seed=0):
@@ -52,6 +53,34 @@ def test_exif_turn_is_applied(tmp_path, orientation):
     exif[0x0112] = orientation
     path = save(tmp_path / "turned.png", image, exif=exif)
     assert difference(load_image(path), load_image(save(tmp_path / "upright.png", picture()))) < 0.6
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("longest", [None, 300, 2000])
+def test_a_photograph_is_the_same_picture_before_it_is_resized(tmp_path, orientation, longest):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(tmp_path / "a.jpg", picture(900, 1200), exif=exif, quality=95)
+    with path.open("rb") as file:
+        photograph = read_photograph(file, longest)
+    upright = (1200, 900) if orientation in (6, 8) else (900, 1200)
+    assert photograph.size == upright
+    assert photograph.image.size == (tuple(side // 4 for side in upright) if longest == 300 else upright)
+    small = photograph.image.resize((80, 100), Image.Resampling.BILINEAR, reducing_gap=3.0)
+    assert difference(np.asarray(small), load_image(path)) < 2
+
+
+def test_a_photograph_has_the_limits_and_colours_of_a_picture(tmp_path):
+    path = save(tmp_path / "a.png", Image.fromarray(np.full((50, 60), 257 * 99, np.uint16)))
+    with path.open("rb") as file:
+        assert np.unique(np.asarray(read_photograph(file).image)) == [99]
+    with path.open("rb") as file, pytest.raises(ValueError, match="60x50 is more than 2,999 pixels"):
+        read_photograph(file, max_pixels=2999)
+    whole = save(tmp_path / "b.jpg", picture(400, 300)).read_bytes()
+    with pytest.raises(ValueError, match="broken picture data"):
+        read_photograph(io.BytesIO(whole[:-2000]))
+    cut = read_photograph(io.BytesIO(whole[:-2000]), allow_truncated=True)
+    assert (cut.truncated, cut.size) == (True, (400, 300))
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0garbage", "turn 99"])

@@ -112,7 +112,7 @@ def test_only_changed_and_new_files_are_done_again(tmp_path):
     save_picture(tmp_path / "in/1b.png", BLUE, 9)
     (tmp_path / "in/0.png").unlink()
     done = process(*arguments)
-    assert "going on after 5 records" in done.stderr
+    assert "going on after 5 files" in done.stderr
     after = {record["file"]: record for record in read_records(tmp_path / "out.jsonl")}
     assert list(after) == ["1.png", "1b.png", "2.png", "3.png", "4.png"]
     assert {name for name in after if after[name] == before.get(name)} == {"1.png", "2.png", "4.png"}
@@ -212,6 +212,8 @@ def test_device_is_said_with_its_reason(tmp_path):
         (["{root}/in", "num_workers=0"], "num_workers is 0; expected a whole number, 1 or more"),
         (["{root}/in", "device=gpu"], "device is 'gpu'; expected auto, cpu or cuda"),
         (["{root}/in", "engine=spark"], "engine=spark"),
+        (["{root}/in", "faces=all"], "faces is all; expected none, crop or largest"),
+        (["{root}/in", "faces=null"], "faces is None; expected none, crop or largest"),
         (["{root}/in", "output_path={root}/a.jsonl"], "is the name of the JSON file"),
         (["{root}/in", "output_path={root}/foreign.json"], "is not a log of gender_recognizer"),
         (["{root}/in", "model_path={root}/broken.onnx"], "is not an ONNX model"),

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from conftest import PROJECT, process, read_records
+from PIL import Image
 
 from gender_recognizer.labelling import Limits
 from gender_recognizer.listing import File, Folder
@@ -62,6 +63,28 @@ def test_records_are_those_of_the_local_engine(cluster, tmp_path, batch_size):
     expected = sorted(label_here(files), key=lambda record: record.file)
     found = label(files, batch_size=batch_size)
     assert sorted(found, key=lambda record: record.file) == expected
+
+
+def test_faces_of_photographs_are_those_of_the_local_engine(cluster, tmp_path, monkeypatch):
+    import process as script
+
+    (tmp_path / "in").mkdir()
+    for count in range(4):
+        photograph = Image.new("RGB", (800, 250), "grey")
+        for index in range(count):
+            photograph.paste(Image.open(FACES[40 * index]).resize((150, 150)), (30 + 250 * index, 50))
+        photograph.save(tmp_path / f"in/{count}.png")
+    (tmp_path / "in/broken.jpg").write_bytes(b"<html>")
+    options = [str(tmp_path / "in"), "faces=crop", "batch_size=2"]
+    for engine in ("local", "ray"):
+        arguments = [*options, f"engine={engine}", f"output_path={tmp_path}/{engine}.json"]
+        monkeypatch.setattr(sys, "argv", ["process.py", *arguments])
+        assert script.main() == 3
+    assert list(json.loads((tmp_path / "ray.json").read_text())) == [
+        f"{count}.png#{face}" for count in range(4) for face in range(count)
+    ]
+    for ending in ("json", "jsonl"):
+        assert (tmp_path / f"ray.{ending}").read_bytes() == (tmp_path / f"local.{ending}").read_bytes()
 
 
 def test_a_machine_that_leaves_half_way_loses_and_doubles_nothing(cluster):

@@ -174,3 +174,57 @@ def test_duplicate_names_have_one_record(path):
     label_all(path, [file("a.jpg"), file("b.jpg"), file("a.jpg")])
     assert len(path.with_suffix(".jsonl").read_text().splitlines()) == 3
     assert len(json.loads(path.read_text())) == 2
+
+
+def faces_of(name, count, size=5):
+    return [
+        Record(
+            f"{name}#{face}", "labelled", "male", 0.75, size=size, modified=7, face=face, faces=count, box=[0, 0, 9, 9]
+        )
+        for face in range(count)
+    ]
+
+
+def test_faces_of_a_photograph_are_kept_or_done_again_together(path):
+    log = ResultLog(path, HEAD, Limits())
+    log.add([*faces_of("a.jpg", 2), *faces_of("b.jpg", 3)])
+    assert len(log) == 2
+    assert log.finish().files == 2
+    whole = path.with_suffix(".jsonl").read_bytes()
+    lines = whole.splitlines(keepends=True)
+    for count, new in ((1, ["a.jpg", "b.jpg"]), (2, ["a.jpg", "b.jpg"]), (3, ["b.jpg"]), (4, ["b.jpg"]), (6, [])):
+        path.with_suffix(".jsonl").write_bytes(b"".join(lines[:count]))
+        log = ResultLog(path, HEAD, Limits())
+        assert log.resumed == 2 - len(new)
+        assert [file.name for file in log.skip_done([file("a.jpg"), file("b.jpg")])] == new
+        log.add([record for name in new for record in faces_of(name, 2 if name == "a.jpg" else 3)])
+        log.finish()
+        assert path.with_suffix(".jsonl").read_bytes() == whole
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_photograph_with_fewer_faces_than_before_leaves_none_of_the_old_ones(path, complete):
+    log = ResultLog(path, HEAD, Limits())
+    log.add([*faces_of("b.jpg", 3), *faces_of("a.jpg", 12)])
+    log.finish()
+    assert list(json.loads(path.read_text())) == [
+        *(f"a.jpg#{face}" for face in range(12)),
+        *(f"b.jpg#{face}" for face in range(3)),
+    ]
+    log = ResultLog(path, HEAD, Limits())
+    assert [file.name for file in log.skip_done([file("a.jpg"), file("b.jpg", size=6)])] == ["b.jpg"]
+    log.add(faces_of("b.jpg", 1, size=6))
+    log.finish(complete=complete)
+    assert list(json.loads(path.read_text())) == [*(f"a.jpg#{face}" for face in range(12)), "b.jpg#0"]
+
+
+def test_a_photograph_that_failed_before_has_only_its_faces_after(path):
+    log = ResultLog(path, HEAD, Limits())
+    log.add([failed("a.jpg")])
+    log.finish()
+    log = ResultLog(path, HEAD, Limits())
+    assert [file.name for file in log.skip_done([file("a.jpg")])] == ["a.jpg"]
+    log.add(faces_of("a.jpg", 2))
+    summary = log.finish()
+    assert (summary.files, summary.statuses) == (1, {"labelled": 2})
+    assert path.with_suffix(".jsonl").read_bytes().count(b"\n") == 3

@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from gender_recognizer.dataset import read_blocks
 from gender_recognizer.evaluation import natural_order
-from gender_recognizer.images import open_regular, read_size
 from gender_recognizer.labelling import Limits
+from gender_recognizer.opening import open_regular, read_size
 
 logger = logging.getLogger(__name__)
 

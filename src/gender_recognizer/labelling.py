@@ -1,30 +1,43 @@
 """Files to records: read, decode, label. Every engine and the Python API use the same `Labeller`."""
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import islice
 from typing import BinaryIO, TypeVar
 
 import numpy as np
+from PIL import Image
 
-from gender_recognizer.images import IMAGE_SIZE, MAX_PIXELS, Picture, open_regular, read_picture
+from gender_recognizer.faces import FACES, FaceDetector
+from gender_recognizer.images import (
+    IMAGE_SIZE,
+    MAX_PIXELS,
+    Photograph,
+    Picture,
+    convert_photograph,
+    convert_picture,
+    read_photograph,
+    read_picture,
+)
 from gender_recognizer.listing import File
+from gender_recognizer.opening import open_regular
 from gender_recognizer.predictor import Predictor
 
 T = TypeVar("T")
 
 LABELLED, UNSURE, TOO_SMALL, BLANK, FAILED = "labelled", "unsure", "too_small", "blank", "failed"
+NO_FACE = "no_face"
 
 
 @dataclass(slots=True)
 class Record:
-    """What became of one file.
+    """What became of one file, or of one face in a photograph.
 
     Attributes:
-        file: path relative to the input folder, with `/`.
-        status: `labelled`, `unsure`, `too_small`, `blank` or `failed`.
+        file: path relative to the input folder, with `/`; with `faces=crop` followed by `#` and the face's number.
+        status: `labelled`, `unsure`, `too_small`, `blank`, `no_face` or `failed`.
         label: name of the most probable class; None unless `labelled` or `unsure`.
         probability: its probability, in [0, 1], rounded to 6 digits; None unless `labelled` or `unsure`.
         reason: why it has no label; None for a labelled file.
@@ -32,6 +45,9 @@ class Record:
         truncated: True if the file ends too early and what there is was labelled.
         size: length of the file in bytes; None if it could not be opened.
         modified: time of its last change in ns since 1970; None if it could not be opened.
+        face: number of the face among those of its photograph, from left to right, from 0; with `faces=crop` only.
+        faces: how many faces the photograph has; None if it has none, or none were looked for.
+        box: left, top, right and bottom of the square that was labelled, in pixels of the upright photograph.
     """
 
     file: str
@@ -43,6 +59,23 @@ class Record:
     truncated: bool | None = None
     size: int | None = None
     modified: int | None = None
+    face: int | None = None
+    faces: int | None = None
+    box: list[int] | None = None
+
+    @property
+    def photo(self) -> str:
+        """The file that the record is about."""
+        return self.file if self.face is None else self.file.removesuffix(f"#{self.face}")
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no further record of the same file follows."""
+        return self.face is None or self.face == self.faces - 1
+
+
+Pair = tuple[Record, Picture | None]
+"""What is known of a picture so far, and the picture, unless the record already says why it has no label."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +89,7 @@ class Limits:
             must reach, or the picture is `blank`; 0 to label those too.
         max_pixels: width x height above which a picture is not decoded.
         allow_truncated: label what there is of a file that ends too early.
+        faces: `none` where pictures are crops of faces; in photographs, `crop` labels each face, `largest` the largest.
     """
 
     min_confidence: float = 0.0
@@ -63,6 +97,7 @@ class Limits:
     min_contrast: int = 8
     max_pixels: int = MAX_PIXELS
     allow_truncated: bool = False
+    faces: str = "none"
 
     def __post_init__(self) -> None:
         """Refuse values that make no sense."""
@@ -71,6 +106,8 @@ class Limits:
         for name in ("min_size", "min_contrast", "max_pixels"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more")
+        if self.faces not in FACES:
+            raise ValueError(f"faces is {self.faces}; expected {', '.join(FACES[:-1])} or {FACES[-1]}")
 
     def status(self, probability: float) -> str:
         """Return `labelled` or `unsure`."""
@@ -81,8 +118,14 @@ class Labeller:
     """One model and its limits; may be used by several threads at once."""
 
     def __init__(self, predictor: Predictor, limits: Limits | None = None) -> None:
-        """Take a model; without limits, the default ones."""
+        """Take a model; without limits, the default ones.
+
+        Raises:
+            ValueError: the limits ask for faces, and the extra `faces` is not installed.
+        """
         self.predictor, self.limits = predictor, limits or Limits()
+        looking = self.limits.faces != "none"
+        self._detector = FaceDetector(largest=self.limits.faces == "largest") if looking else None
         self._local = threading.local()
 
     def label_files(self, files: Sequence[File], contents: Sequence[bytes] | None = None) -> list[Record]:
@@ -92,29 +135,39 @@ class Labeller:
             files: what to read.
             contents: what is in them, where they were read already.
         """
-        if contents is None:
-            return self.label_pictures([self.read(file) for file in files])
-        return self.label_pictures([self.read(file, content) for file, content in zip(files, contents, strict=True)])
+        contents = contents or [None] * len(files)
+        pairs = [pair for file, content in zip(files, contents, strict=True) for pair in self.read(file, content)]
+        return self.label_pictures(pairs)
 
-    def read(self, file: File, content: bytes | None = None) -> tuple[Record, Picture | None]:
-        """Return the picture in a file, or None and the record with the reason."""
+    def read(self, file: File, content: bytes | None = None) -> list[Pair]:
+        """Return the picture in a file, or its faces."""
         record = Record(file.name, reason=file.problem, size=file.size, modified=file.modified)
         if file.problem:
-            return record, None
+            return [(record, None)]
         try:
             if content is not None:
-                return record, self._decode(BytesIO(content))
+                return self._decode(record, BytesIO(content))
             stream, status = open_regular(file.path)
             record.size, record.modified = status.st_size, status.st_mtime_ns
             with stream:
-                return record, self._decode(stream)
+                return self._decode(record, stream)
         except OSError as error:
             record.reason = error.strerror or str(error)
         except ValueError as error:
             record.reason = str(error)
-        return record, None
+        return [(record, None)]
 
-    def label_pictures(self, read: Sequence[tuple[Record, Picture | None]]) -> list[Record]:
+    def convert(self, record: Record, image: Image.Image) -> list[Pair]:
+        """Return an opened Pillow image, or its faces."""
+        try:
+            if self._detector:
+                return self._cut(record, lambda longest: convert_photograph(image))
+            return [(record, convert_picture(image))]
+        except (ValueError, OSError) as error:
+            record.reason = str(error)
+            return [(record, None)]
+
+    def label_pictures(self, read: Sequence[Pair]) -> list[Record]:
         """Fill in and return the records of pictures."""
         batch = [(record, picture) for record, picture in read if picture and self._accept(record, picture)]
         if batch:
@@ -128,8 +181,29 @@ class Labeller:
                 record.status = self.limits.status(record.probability)
         return [record for record, _ in read]
 
-    def _decode(self, file: BinaryIO) -> Picture:
-        return read_picture(file, self.limits.max_pixels, self.limits.allow_truncated)
+    def _decode(self, record: Record, file: BinaryIO) -> list[Pair]:
+        max_pixels, allow_truncated = self.limits.max_pixels, self.limits.allow_truncated
+        if not self._detector:
+            return [(record, read_picture(file, max_pixels, allow_truncated))]
+
+        def read(longest: int | None) -> Photograph:
+            file.seek(0)
+            return read_photograph(file, longest, max_pixels, allow_truncated)
+
+        return self._cut(record, read)
+
+    def _cut(self, record: Record, read: Callable[[int | None], Photograph]) -> list[Pair]:
+        """Return the faces of a photograph, each with a record of its own."""
+        pictures, boxes, count = self._detector.cut(read)
+        if not count:
+            record.status, record.reason = NO_FACE, "no face found"
+            return [(record, None)]
+        if self.limits.faces == "largest":
+            return [(replace(record, faces=count, box=boxes[0]), pictures[0])]
+        return [
+            (replace(record, file=f"{record.file}#{face}", face=face, faces=count, box=box), picture)
+            for face, (picture, box) in enumerate(zip(pictures, boxes, strict=True))
+        ]
 
     def _accept(self, record: Record, picture: Picture) -> bool:
         """Say whether there is something to label; the record says why if not."""

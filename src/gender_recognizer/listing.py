@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from gender_recognizer.images import has_picture_header
+from gender_recognizer.opening import has_picture_header
 
 EXTENSIONS = frozenset(
     (

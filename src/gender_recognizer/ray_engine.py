@@ -54,7 +54,8 @@ class RayEngine:
             remote: where the files are, if not in the machines' own folders.
 
         Raises:
-            ValueError: Ray is not installed, there is no such cluster, or the file is not a model of ours.
+            ValueError: Ray or what the limits ask for is not installed, there is no such cluster, or the file is not a
+                model of ours.
         """
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no reports to anyone
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -62,7 +63,7 @@ class RayEngine:
             import ray
         except ImportError:
             raise ValueError("engine=ray needs the extra ray: pip install 'gender_recognizer[ray]'") from None
-        self.info = load_predictor(choice.path).info
+        self.info = Labeller(load_predictor(choice.path), limits).predictor.info
         self.batch_size, self._device, self._remote = batch_size, choice.device, remote
         self._leave = not ray.is_initialized()
         _require_answer(address)

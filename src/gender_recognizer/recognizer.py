@@ -11,8 +11,7 @@ import numpy as np
 from PIL import Image
 
 from gender_recognizer.calibration import confidence_for
-from gender_recognizer.images import Picture, convert_picture
-from gender_recognizer.labelling import Labeller, Limits, Record, batched
+from gender_recognizer.labelling import Labeller, Limits, Pair, Record, batched
 from gender_recognizer.listing import File, Folder
 from gender_recognizer.model_file import find_model
 from gender_recognizer.predictor import available_cores, choose_device, load_predictor
@@ -39,6 +38,7 @@ class Recognizer:
         batch_size: int = 32,
         num_threads: int | None = None,
         target_accuracy: float | None = None,
+        faces: str = "none",
         **limits: float,
     ) -> None:
         """Load a model.
@@ -50,23 +50,26 @@ class Recognizer:
             num_threads: threads that read and label; None for the number of cores.
             target_accuracy: choose `min_confidence` so that this share of the labels was right on the model's
                 validation pictures; pictures below it are `unsure`.
+            faces: `none` where pictures are crops of faces; in photographs `crop` labels each face and `largest` the
+                largest, which needs the extra `faces`.
             **limits: fields of `labelling.Limits`, such as `min_confidence=0.9`.
 
         Raises:
-            ValueError: the model is not one of ours, or an argument makes no sense.
+            ValueError: the model is not one of ours, an argument makes no sense, or the extra `faces` is missing.
         """
         choice = choose_device(find_model(None if model_path is None else os.fspath(model_path), Path()), device)
         predictor = load_predictor(choice.path, choice.device)
         if target_accuracy is not None:
             limits["min_confidence"] = confidence_for(predictor.info.operating_points, target_accuracy).confidence
-        self._labeller = Labeller(predictor, Limits(**limits))
+        self._labeller = Labeller(predictor, Limits(faces=faces, **limits))
         self._batch_size, self._num_threads = batch_size, num_threads or available_cores()
         self.classes = self._labeller.predictor.info.classes
 
     def label(self, pictures: Source | Sequence[Source]) -> Record | list[Record]:
         """Return the record of a picture, or the records of a list of pictures.
 
-        A file that cannot be read gives a record with status `failed` and the reason.
+        A file that cannot be read gives a record with status `failed` and the reason. With `faces="crop"` a single
+        picture, too, gives a list: a record for each face, or one with status `no_face`.
 
         Raises:
             TypeError: it is none of these.
@@ -74,10 +77,11 @@ class Recognizer:
         """
         if isinstance(pictures, list | tuple):
             return list(self.stream(pictures))
-        return self._label_batch([pictures])[0]
+        records = self._label_batch([pictures])
+        return records if self._labeller.limits.faces == "crop" else records[0]
 
     def stream(self, pictures: Iterable[Source]) -> Iterator[Record]:
-        """Yield the record of each picture, in order, while later ones are being labelled; memory stays flat."""
+        """Yield the records of each picture, in order, while later ones are being labelled; memory stays flat."""
         with ThreadPoolExecutor(self._num_threads) as threads:
             try:
                 batches = batched(pictures, self._batch_size)
@@ -99,9 +103,9 @@ class Recognizer:
         return self.stream(Folder(Path(folder)))
 
     def _label_batch(self, pictures: Sequence[Source]) -> list[Record]:
-        return self._labeller.label_pictures([self._read(picture) for picture in pictures])
+        return self._labeller.label_pictures([pair for picture in pictures for pair in self._read(picture)])
 
-    def _read(self, picture: Source) -> tuple[Record, Picture | None]:
+    def _read(self, picture: Source) -> list[Pair]:
         if isinstance(picture, File):
             return self._labeller.read(picture)
         if isinstance(picture, str | os.PathLike):
@@ -113,9 +117,4 @@ class Recognizer:
             picture = Image.fromarray(picture)
         if not isinstance(picture, Image.Image):
             raise TypeError(f"expected a path, an array or a Pillow image, not {type(picture).__name__}")
-        record = Record(str(getattr(picture, "filename", "")))
-        try:
-            return record, convert_picture(picture)
-        except (ValueError, OSError) as error:
-            record.reason = str(error)
-            return record, None
+        return self._labeller.convert(Record(str(getattr(picture, "filename", ""))), picture)

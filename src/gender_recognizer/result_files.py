@@ -17,7 +17,7 @@ _encode = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would make a
 
 
 class Summary:
-    """How many files came to what, and the first failures."""
+    """How many pictures or faces came to what, in how many files, and the first failures."""
 
     SHOWN = 20
 
@@ -25,11 +25,13 @@ class Summary:
         """Start at nothing."""
         self.statuses: Counter[str] = Counter()
         self.labels: Counter[str] = Counter()
+        self.files = 0
         self.failures: list[Record] = []
 
     def add(self, record: Record) -> None:
         """Count a record."""
         self.statuses[record.status] += 1
+        self.files += record.is_last
         if record.status == LABELLED:
             self.labels[record.label] += 1
         if record.status == FAILED and len(self.failures) < self.SHOWN:

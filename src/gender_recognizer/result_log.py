@@ -1,8 +1,9 @@
 """The log of a labelling run, from which the next run goes on.
 
 `NAME.jsonl` is the log of finished work. Its first line, the head, says with which model, loader and limits; each
-further line is a record. It grows while the work proceeds, so that whatever ends a run, the next one needs to do
-only what is missing. `NAME.json` and `NAME.csv` are made from it at the end.
+further line is a record, and those of one file follow each other. It grows while the work proceeds, so that whatever
+ends a run, the next one needs to do only what is missing. `NAME.json` and `NAME.csv` are
+made from it at the end.
 """
 
 import json
@@ -27,12 +28,17 @@ def record_key(file: str, size: int | None, modified: int | None) -> int:
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "little")
 
 
+def _place(record: Record) -> tuple[str, int]:
+    """Return what the records of a finished log are sorted by."""
+    return record.photo, record.face or 0
+
+
 class ResultLog:
     """The log of one labelling run and the files made from it.
 
     Attributes:
         path: of the JSON file; the others lie beside it.
-        resumed: number of records of an earlier run that are kept as long as their files have not changed.
+        resumed: number of files whose records of an earlier run are kept as long as they have not changed.
         problem: why the records of an earlier run are not used; None if there were none or they are used.
     """
 
@@ -53,7 +59,7 @@ class ResultLog:
         self.resumed, self.problem = 0, None
         self._found = array("Q")
         self._skipped = 0
-        self._last, self._tidy = "", True
+        self._last, self._tidy = ("", 0), True
         try:
             self.log_path.open("ab").close()
             self._file = self.log_path.open("r+b")
@@ -79,9 +85,10 @@ class ResultLog:
             raise ValueError(f"'{self.log_path}' is not a log of gender_recognizer; choose another output_path")
 
     def _read_earlier(self) -> np.ndarray:
-        """Return the sorted keys of the earlier run's records, and cut off a line that was not finished."""
-        keys, end = array("Q"), 0
+        """Return the sorted keys of the earlier run's files, and cut off one whose records were not finished."""
+        keys, end, offset = array("Q"), 0, 0
         for number, line in enumerate(self._file):
+            offset += len(line)
             value = from_json(line)
             if number == 0:
                 self.problem = self._differs(value)
@@ -91,12 +98,14 @@ class ResultLog:
                 break
             else:
                 record = Record(**value)
-                self._tidy &= record.file > self._last and self._decided(record) == record
-                self._last = record.file
+                self._tidy &= _place(record) > self._last and self._decided(record) == record
+                self._last = _place(record)
+                if not record.is_last:
+                    continue
                 if record.status != FAILED:  # those are tried again
-                    keys.append(record_key(record.file, record.size, record.modified))
+                    keys.append(record_key(record.photo, record.size, record.modified))
                 self.resumed += 1
-            end += len(line)
+            end = offset
         self._file.seek(end)
         self._file.truncate()
         return _sorted(keys)
@@ -133,12 +142,13 @@ class ResultLog:
         return key if _contains(self._done, key) else None
 
     def add(self, records: Iterable[Record]) -> None:
-        """Append records to the log."""
+        """Append records to the log; those of one file come together, in their order."""
         lines = []
         for record in records:
-            self._found.append(record_key(record.file, record.size, record.modified))
-            self._tidy &= record.file > self._last
-            self._last = record.file
+            if record.is_last:
+                self._found.append(record_key(record.photo, record.size, record.modified))
+            self._tidy &= _place(record) > self._last
+            self._last = _place(record)
             lines.append(to_json(without_none(record)))
         self._file.write("".join(f"{line}\n" for line in lines).encode())
         self._file.flush()
@@ -164,29 +174,37 @@ class ResultLog:
         return summary
 
     def _put_in_order(self, complete: bool) -> None:
-        """Rewrite the log with one record a file, sorted; without those of files that are gone, if complete."""
+        """Rewrite the log with the last records of each file, sorted; without files that are gone, if complete."""
         found = _sorted(self._found)
         offsets: dict[str, int] = {}
         self._file.seek(0)
         offset = len(self._file.readline())
         for line in self._file:
             record = Record(**from_json(line))
-            key = record_key(record.file, record.size, record.modified)
-            if not complete or _contains(found, key):
-                offsets[record.file] = offset
+            key = record_key(record.photo, record.size, record.modified)
+            if not record.face and (not complete or _contains(found, key)):
+                offsets[record.photo] = offset
             offset += len(line)
         partial = self._partial(self.log_path)
         with partial.open("wb") as file:
             file.write(to_json(self.head).encode() + b"\n")
             for name in sorted(offsets):
                 self._file.seek(offsets[name])
-                record = self._decided(Record(**from_json(self._file.readline())))
-                file.write(to_json(without_none(record)).encode() + b"\n")
+                for record in self._records_of_a_file():
+                    file.write(to_json(without_none(self._decided(record))).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
         self._file.close()
         os.replace(partial, self.log_path)
         self._file = self.log_path.open("r+b")
+
+    def _records_of_a_file(self) -> Iterator[Record]:
+        """Yield the records of the file whose first one comes next in the log."""
+        last = False
+        while not last:
+            record = Record(**from_json(self._file.readline()))
+            last = record.is_last
+            yield record
 
     def _records(self) -> Iterator[Record]:
         self._file.seek(0)
