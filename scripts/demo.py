@@ -25,7 +25,8 @@ from gender_recognizer.page import render
 from gender_recognizer.recognizer import Recognizer
 from gender_recognizer.uploads import Upload, UploadStore
 
-os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}  # gradio reads them at import
+# Read by gradio and what it brings along when they are imported; nobody is told anything.
+os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "OTEL_SDK_DISABLED": "true"}
 try:
     import gradio
     import uvicorn
@@ -100,6 +101,8 @@ class Page:
     def find(self, model: str, path: str) -> Path:
         """Return the file of the model that was chosen; `path` counts where another file may be named."""
         if model == OTHER and OTHER in self.models:
+            if not path.strip():
+                raise ValueError("name a model file, .onnx or .ckpt, and press Enter")
             return find_model(path.strip(), self.outputs)
         return find_model(self.models[model], self.outputs)
 
@@ -125,8 +128,8 @@ def build_blocks(page: Page, min_confidence: float, local: bool) -> "gradio.Bloc
             with gradio.Column(scale=3, min_width=300):
                 files = gradio.File(file_count="multiple", label="Pictures", height=190, elem_id="files")
                 with gradio.Row():
-                    sample = gradio.Button("Use the sample", min_width=120, elem_id="sample")
-                    remove = gradio.Button("Remove all", min_width=120, elem_id="remove")
+                    sample = gradio.Button("Use the sample", size="md", min_width=120, elem_id="sample")
+                    remove = gradio.Button("Remove all", size="md", min_width=120, elem_id="remove")
             with gradio.Column(scale=2, min_width=300):
                 model = gradio.Radio(list(page.models), value=next(iter(page.models)), label="Model", elem_id="model")
                 path = gradio.Textbox(label="Model file (.onnx or .ckpt)", visible=False, elem_id="path")
@@ -185,6 +188,7 @@ def build_app(settings: dict[str, Any], store: UploadStore) -> "FastAPI":
         store.close()
 
     os.environ["GRADIO_TEMP_DIR"] = str(store.incoming)
+    gradio.routes.DEFAULT_TEMP_DIR = str(store.incoming)  # read before, at its import; it makes a folder there
     local = settings["host"] in LOCAL
     page = Page(store, offered_models(settings["model_path"], settings["host"]), Path(settings["outputs"]))
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
@@ -203,7 +207,9 @@ def build_app(settings: dict[str, Any], store: UploadStore) -> "FastAPI":
         pwa=False,
         show_error=False,
         max_file_size=store.max_file_bytes,
-        theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+        theme=gradio.themes.Default(
+            primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+        ),
         css_paths=STYLE,
     )
 
