@@ -132,7 +132,7 @@ def build_blocks(page: Page, min_confidence: float, local: bool) -> "gradio.Bloc
                     remove = gradio.Button("Remove all", size="md", min_width=120, elem_id="remove")
             with gradio.Column(scale=2, min_width=300):
                 model = gradio.Radio(list(page.models), value=next(iter(page.models)), label="Model", elem_id="model")
-                path = gradio.Textbox(label="Model file (.onnx or .ckpt)", visible=False, elem_id="path")
+                path = gradio.Textbox("", label="Model file (.onnx or .ckpt)", visible=False, elem_id="path")
                 confidence = gradio.Slider(
                     0, 0.99, min_confidence, step=0.01, label="Unsure below a probability of", info="0 always decides"
                 )
@@ -149,8 +149,9 @@ def build_blocks(page: Page, min_confidence: float, local: bool) -> "gradio.Bloc
         sample.click(page.take_sample, None, files, **quiet).then(**shown)
         remove.click(page.forget, None, files, **quiet).then(**shown)
         model.change(lambda name: gradio.update(visible=name == OTHER), model, path, **quiet).then(**shown)
-        for event in (path.submit, confidence.release, explain.change):
-            event(**shown)
+        path.submit(**shown)
+        explain.change(**shown)
+        confidence.change(**shown, trigger_mode="always_last")
         blocks.unload(page.forget)
     return blocks
 
@@ -206,7 +207,6 @@ def build_app(settings: dict[str, Any], store: UploadStore) -> "FastAPI":
         mcp_server=False,
         pwa=False,
         show_error=False,
-        max_file_size=store.max_file_bytes,
         theme=gradio.themes.Default(
             primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
         ),
@@ -258,11 +258,13 @@ def serve(settings: dict[str, Any]) -> None:
         server = uvicorn.Server(
             uvicorn.Config(build_app(settings, store), log_level="warning", timeout_graceful_shutdown=1)
         )
+        server.handle_exit = lambda *_: setattr(server, "should_exit", True)  # its own ends in a trace on two Ctrl-C
         if host not in LOCAL:
             print("whoever reaches this machine may use the page: it has no password", file=sys.stderr)
         address = f"[{host}]" if ":" in host else host
         print(f"the page is at http://{address}:{listener.getsockname()[1]} (Ctrl-C stops it)", file=sys.stderr)
         server.run(sockets=[listener])
+        print("stopped", file=sys.stderr)
     finally:
         store.close()
 
@@ -274,8 +276,8 @@ def main(cfg: DictConfig) -> None:
         serve(OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
     except ValueError as error:
         fail(error)
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+    except KeyboardInterrupt:  # before the server runs
+        sys.exit(130)
 
 
 if __name__ == "__main__":

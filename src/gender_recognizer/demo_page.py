@@ -22,6 +22,8 @@ from gender_recognizer.uploads import Refusal
 
 STATUSES = {"labelled": "labelled", "unsure": "unsure", "too_small": "too small", "blank": "blank", "failed": "failed"}
 NOT_TAKEN = "not taken"
+MAX_EXPLAINED = 24
+"""Pictures of which the page shows what speaks for their label; each takes up to 0.3 s."""
 
 
 @dataclass
@@ -47,7 +49,7 @@ def show_labels(
         recognizer: the model.
         files: what to label.
         refusals: files that were not taken, to be shown, too.
-        explain: also show which parts of each picture speak for its label.
+        explain: also show which parts of the first pictures speak for their label.
     """
     paths = {file.name: file.path for file in files}
     records = sorted(recognizer.stream(files), key=lambda record: record.file)
@@ -63,7 +65,7 @@ def show_labels(
         labels=Counter(record.label for record in records if record.status == LABELLED),
         downloads={f"process_results.{name}": data_address(records, name) for name in ("json", "csv") if records},
         info=recognizer.predictor.info,
-        explain=explain,
+        explained=len(maps),
     )
 
 
@@ -105,8 +107,8 @@ def _card(record: Record, image: np.ndarray | str, saliency: np.ndarray | None) 
 def _explain(
     predictor: Predictor, records: Sequence[Record], images: Sequence[np.ndarray | str]
 ) -> dict[int, np.ndarray]:
-    """Return the saliency map `(100, 80)` of each picture with a label, by its position."""
-    rows = [row for row, record in enumerate(records) if record.label]
+    """Return the saliency map `(100, 80)` of each of the first pictures with a label, by its position."""
+    rows = [row for row, record in enumerate(records) if record.label][:MAX_EXPLAINED]
     targets = np.array([predictor.info.classes.index(records[row].label) for row in rows], np.int64)
     if not rows:
         return {}
