@@ -29,6 +29,7 @@ class Recognizer:
 
     Attributes:
         classes: names of the classes.
+        predictor: the model; its `info` is what the file says of itself, and `saliency.saliency_maps` takes it.
     """
 
     def __init__(
@@ -58,12 +59,12 @@ class Recognizer:
             ValueError: the model is not one of ours, an argument makes no sense, or the extra `faces` is missing.
         """
         choice = choose_device(find_model(None if model_path is None else os.fspath(model_path), Path()), device)
-        predictor = load_predictor(choice.path, choice.device)
+        self.predictor = load_predictor(choice.path, choice.device)
         if target_accuracy is not None:
-            limits["min_confidence"] = confidence_for(predictor.info.operating_points, target_accuracy).confidence
-        self._labeller = Labeller(predictor, Limits(faces=faces, **limits))
+            limits["min_confidence"] = confidence_for(self.predictor.info.operating_points, target_accuracy).confidence
+        self._labeller = Labeller(self.predictor, Limits(faces=faces, **limits))
         self._batch_size, self._num_threads = batch_size, num_threads or available_cores()
-        self.classes = self._labeller.predictor.info.classes
+        self.classes = self.predictor.info.classes
 
     def label(self, pictures: Source | Sequence[Source]) -> Record | list[Record]:
         """Return the record of a picture, or the records of a list of pictures.

@@ -1,0 +1,285 @@
+"""Label pictures on a page in the browser; nothing leaves this machine.
+
+    python scripts/demo.py [port=7860] [model_path=latest] [host=0.0.0.0]
+
+Drop pictures, see label, probability and status of each and, if wanted, which parts speak for the label, and download
+the process_results.json that process.py would write. Needs the extra demo: uv sync --extra demo.
+"""
+
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+from command import PROJECT, fail, register_resolvers
+from omegaconf import DictConfig, OmegaConf
+
+from gender_recognizer.demo_page import show_labels
+from gender_recognizer.listing import find_images
+from gender_recognizer.model_file import find_model
+from gender_recognizer.page import render
+from gender_recognizer.recognizer import Recognizer
+from gender_recognizer.uploads import Upload, UploadStore
+
+# Read by gradio and what it brings along when they are imported; nobody is told anything.
+os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "OTEL_SDK_DISABLED": "true"}
+try:
+    import gradio
+    import uvicorn
+    from fastapi import FastAPI
+    from starlette.datastructures import Headers, MutableHeaders
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.responses import PlainTextResponse
+except ImportError:
+    gradio = None
+
+LOCAL = ("127.0.0.1", "localhost", "::1")
+BUNDLED, LATEST, OTHER = "Bundled", "Newest training run", "Another file"
+STYLE = PROJECT / "src" / "gender_recognizer" / "templates" / "demo.css"
+SAMPLE = PROJECT / "data" / "sample"
+SAMPLE_SIZE = 6
+"""Pictures of each folder of the sample that its button takes."""
+
+POLICY = (
+    "default-src 'self'; img-src 'self' data: blob:; font-src 'self' data:; style-src 'self' 'unsafe-inline'; "
+    "script-src 'self' 'unsafe-inline' 'unsafe-eval'; worker-src 'self' blob:; form-action 'self'; base-uri 'self'; "
+    "object-src 'none'; frame-ancestors 'none'"
+)
+"""Makes the browser itself refuse every request to another machine."""
+
+INTRODUCTION = """
+<h1>Female or male, as annotators saw it</h1>
+<p>Drop pictures of faces. The label says <b>how annotators would have labelled the appearance of a face</b>: not a
+person's gender, which no picture shows. It is sometimes wrong, and more often for children and for hidden, turned, dark
+or blurred faces. Each picture should be a crop with one face over about three quarters of its height.</p>
+<p class="demo-dim">{where}</p>
+"""
+HERE = "Your pictures stay on this computer and are deleted when you close or reload the page."
+THERE = "Your pictures go to the computer that runs this page, nowhere else, and are deleted when you close it."
+
+
+class Page:
+    """What a visitor can do on the page; `show` returns the results as HTML."""
+
+    def __init__(self, store: UploadStore, models: dict[str, str | None], outputs: Path) -> None:
+        """Take the store of uploads, the models by the names that are offered, and where training runs are."""
+        self.store, self.models, self.outputs = store, models, outputs
+
+    def take(self, files: list[dict[str, Any]] | None, request: "gradio.Request") -> None:
+        """Take what the browser has uploaded."""
+        uploads = [
+            Upload(str(file.get("orig_name") or Path(file["path"]).name), Path(file["path"])) for file in files or []
+        ]
+        self.store.add(request.session_hash, uploads)
+
+    def take_sample(self, request: "gradio.Request") -> None:
+        """Take some pictures of each folder of the sample."""
+        folders = sorted(folder for folder in SAMPLE.iterdir() if folder.is_dir())
+        files = [file for folder in folders for file in find_images(folder)[:SAMPLE_SIZE]]
+        self.store.add_copies(request.session_hash, SAMPLE, files)
+
+    def forget(self, request: "gradio.Request") -> None:
+        """Remove the visitor's pictures."""
+        self.store.remove(request.session_hash)
+
+    def show(self, model: str, path: str, min_confidence: float, explain: bool, request: "gradio.Request") -> str:
+        """Label the visitor's pictures and return what the page shows of them."""
+        visitor = request.session_hash
+        files, refusals = self.store.pictures(visitor), self.store.refusals(visitor)
+        if not files and not refusals:
+            return ""
+        try:
+            recognizer = Recognizer(self.find(model, path), min_confidence=min_confidence)
+        except ValueError as error:
+            return render("demo_error.html", error=str(error))
+        return show_labels(recognizer, files, refusals, explain)
+
+    def find(self, model: str, path: str) -> Path:
+        """Return the file of the model that was chosen; `path` counts where another file may be named."""
+        if model == OTHER and OTHER in self.models:
+            if not path.strip():
+                raise ValueError("name a model file, .onnx or .ckpt, and press Enter")
+            return find_model(path.strip(), self.outputs)
+        return find_model(self.models[model], self.outputs)
+
+
+def offered_models(model_path: str | None, host: str) -> dict[str, str | None]:
+    """Return the models to choose from, by their names, the one of the settings first.
+
+    Only whoever sits at this machine may name files of it.
+    """
+    models = {BUNDLED: None, LATEST: "latest"}
+    if model_path not in models.values():
+        models = {Path(model_path).name: model_path} | models
+    elif model_path == "latest":
+        models = {LATEST: "latest", BUNDLED: None}
+    return models | ({OTHER: None} if host in LOCAL else {})
+
+
+def build_blocks(page: Page, min_confidence: float, local: bool) -> "gradio.Blocks":
+    """Return the page: what to choose above, results below."""
+    with gradio.Blocks(analytics_enabled=False, title="gender_recognizer", delete_cache=(600, 600)) as blocks:
+        gradio.HTML(INTRODUCTION.format(where=HERE if local else THERE))
+        with gradio.Row(equal_height=False):
+            with gradio.Column(scale=3, min_width=300):
+                files = gradio.File(file_count="multiple", label="Pictures", height=190, elem_id="files")
+                with gradio.Row():
+                    sample = gradio.Button("Use the sample", size="md", min_width=120, elem_id="sample")
+                    remove = gradio.Button("Remove all", size="md", min_width=120, elem_id="remove")
+            with gradio.Column(scale=2, min_width=300):
+                model = gradio.Radio(list(page.models), value=next(iter(page.models)), label="Model", elem_id="model")
+                path = gradio.Textbox("", label="Model file (.onnx or .ckpt)", visible=False, elem_id="path")
+                confidence = gradio.Slider(
+                    0, 0.99, min_confidence, step=0.01, label="Unsure below a probability of", info="0 always decides"
+                )
+                explain = gradio.Checkbox(label="Show which parts speak for the label", elem_id="explain")
+        results = gradio.HTML(elem_id="results")
+        shown = {
+            "fn": page.show,
+            "inputs": [model, path, confidence, explain],
+            "outputs": results,
+            "api_visibility": "private",
+        }
+        quiet = {"api_visibility": "private", "show_progress": "hidden"}
+        files.upload(page.take, files, files, preprocess=False, **quiet).then(**shown)
+        sample.click(page.take_sample, None, files, **quiet).then(**shown)
+        remove.click(page.forget, None, files, **quiet).then(**shown)
+        model.change(lambda name: gradio.update(visible=name == OTHER), model, path, **quiet).then(**shown)
+        path.submit(**shown)
+        explain.change(**shown)
+        confidence.change(**shown, trigger_mode="always_last")
+        blocks.unload(page.forget)
+    return blocks
+
+
+class Guard:
+    """Middleware: refuses uploads that are too large as a whole, and gives each answer the page's security policy."""
+
+    def __init__(self, app: Callable, max_bytes: int) -> None:
+        """Take the application and the largest upload."""
+        self.app, self.max_bytes = app, max_bytes
+
+    async def __call__(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        length = Headers(scope=scope).get("content-length", "")
+        if scope["path"].endswith("/upload") and not (length.isdigit() and int(length) <= self.max_bytes):
+            return await PlainTextResponse("too much at once; drop fewer pictures", 413)(scope, receive, send)
+
+        async def send_with_policy(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["content-security-policy"], headers["referrer-policy"] = POLICY, "no-referrer"
+            await send(message)
+
+        return await self.app(scope, receive, send_with_policy)
+
+
+def build_app(settings: dict[str, Any], store: UploadStore) -> "FastAPI":
+    """Return the web application; when it stops, the store is emptied."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        store.close()
+
+    os.environ["GRADIO_TEMP_DIR"] = str(store.incoming)
+    gradio.routes.DEFAULT_TEMP_DIR = str(store.incoming)  # read before, at its import; it makes a folder there
+    local = settings["host"] in LOCAL
+    page = Page(store, offered_models(settings["model_path"], settings["host"]), Path(settings["outputs"]))
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(Guard, max_bytes=store.max_files * store.max_file_bytes)
+    if local:  # another site cannot make a browser here take this page for its own
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOCAL, "[::1]"])
+    return gradio.mount_gradio_app(
+        app,
+        build_blocks(page, settings["min_confidence"], local),
+        path="/",
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        mcp_server=False,
+        pwa=False,
+        show_error=False,
+        theme=gradio.themes.Default(
+            primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+        ),
+        css_paths=STYLE,
+    )
+
+
+def check_settings(settings: dict[str, Any]) -> None:
+    """Refuse values of the wrong type or range.
+
+    Raises:
+        ValueError: naming the option, its value and what is expected.
+    """
+    for name, low, high in (
+        ("port", 0, 65535),
+        ("max_files", 1, None),
+        ("max_file_mb", 0, None),
+        ("min_confidence", 0, 1),
+    ):
+        value, kinds = settings[name], int if name in ("port", "max_files") else int | float
+        in_range = isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= (high or value)
+        if not in_range:
+            raise ValueError(f"{name} is {value}; expected a number from {low}" + (f" to {high}" if high else " on"))
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        ValueError: the address is not of this machine, or in use.
+    """
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        why = error.strerror.split(" (")[0]  # it repeats the address
+        raise ValueError(f"cannot listen at host={host} port={port}: {why}; try another port") from None
+
+
+def serve(settings: dict[str, Any]) -> None:
+    """Show the page until Ctrl-C."""
+    if gradio is None:
+        raise ValueError("the page needs the extra demo: uv sync --extra demo, or pip install gradio")
+    check_settings(settings)
+    find_model(settings["model_path"], Path(settings["outputs"]))
+    host = str(settings["host"])
+    listener = listen(host, settings["port"])
+    store = UploadStore(settings["max_files"], settings["max_file_mb"])
+    try:
+        server = uvicorn.Server(
+            uvicorn.Config(build_app(settings, store), log_level="warning", timeout_graceful_shutdown=1)
+        )
+        server.handle_exit = lambda *_: setattr(server, "should_exit", True)  # its own ends in a trace on two Ctrl-C
+        if host not in LOCAL:
+            print("whoever reaches this machine may use the page: it has no password", file=sys.stderr)
+        address = f"[{host}]" if ":" in host else host
+        print(f"the page is at http://{address}:{listener.getsockname()[1]} (Ctrl-C stops it)", file=sys.stderr)
+        server.run(sockets=[listener])
+        print("stopped", file=sys.stderr)
+    finally:
+        store.close()
+
+
+@hydra.main(version_base="1.3", config_path="../configs", config_name="demo")
+def main(cfg: DictConfig) -> None:
+    """Read the settings and show the page."""
+    try:
+        serve(OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
+    except ValueError as error:
+        fail(error)
+    except KeyboardInterrupt:  # before the server runs
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    register_resolvers()
+    main()
