@@ -123,7 +123,7 @@ def build_data(settings: dict[str, Any]) -> FaceDataModule:
         Path(options.pop("cache_dir")),
         test_root=None if test_root is None else Path(test_root),
         exclude=None if exclude is None else Path(exclude),
-        teacher=None if settings["teacher"] is None else Path(settings["teacher"]),
+        teachers=[Path(path) for path in settings["teachers"]],
         augmentation=None if augmentation is None else Augmentation(**augmentation),
         seed=settings["seed"],
         **options,
@@ -131,8 +131,8 @@ def build_data(settings: dict[str, Any]) -> FaceDataModule:
 
 
 def count_features(data: FaceDataModule) -> int:
-    """Return how many features the teacher shows; 0 without one."""
-    return 0 if data.teacher is None else load_teacher(data.teacher, data.classes).network.head[-1].in_features
+    """Return how many features the teachers show together."""
+    return sum(load_teacher(path, data.classes).network.head[-1].in_features for path in data.teachers)
 
 
 def build_callbacks(settings: dict[str, Any]) -> list[Callback]:

@@ -27,7 +27,7 @@ def cache(colour_data, tmp_path):
 
 
 def test_guidance_is_the_mean_over_a_picture_and_its_mirror_image(cache, teacher):
-    guidance = teach(cache, teacher, CLASSES).astype(np.float32)
+    guidance = teach(cache, [teacher], CLASSES).astype(np.float32)
     assert guidance.shape == (len(cache.images), 2 + 12)
     classifier = load_classifier(teacher)[0]
     images = torch.from_numpy(cache.images[:4].copy()).permute(0, 3, 1, 2)
@@ -40,9 +40,18 @@ def test_guidance_is_the_mean_over_a_picture_and_its_mirror_image(cache, teacher
 
 
 def test_guidance_is_computed_once_for_a_teacher(cache, teacher, monkeypatch):
-    first = teach(cache, teacher, CLASSES)
+    first = teach(cache, [teacher], CLASSES)
     monkeypatch.setattr("gender_recognizer.distillation._outputs", lambda *_: pytest.fail("asked again"))
-    np.testing.assert_array_equal(teach(cache, teacher, CLASSES), first)
+    np.testing.assert_array_equal(teach(cache, [teacher], CLASSES), first)
+
+
+def test_several_teachers_agree_on_their_mean_and_show_all_their_features(cache, teacher, tmp_path):
+    other = tmp_path / "other.ckpt"
+    save_checkpoint(GenderClassifier(CLASSES, NETWORK | {"widths": [8, 20]}), ModelInfo(tuple(CLASSES)), other)
+    one, two, both = (teach(cache, paths, CLASSES) for paths in ([teacher], [other], [teacher, other]))
+    assert both.shape == (len(cache.images), 2 + 12 + 20)
+    np.testing.assert_allclose(both[:, :2], (one[:, :2] + two[:, :2]) / 2, atol=1e-3)
+    np.testing.assert_array_equal(both[:, 2:], np.hstack([one[:, 2:], two[:, 2:]]))
 
 
 def test_a_student_comes_to_say_what_its_teacher_says():
@@ -68,7 +77,7 @@ def test_a_run_with_a_teacher_leaves_a_model_without_one(tmp_path, colour_data, 
         f"data.root={colour_data}",
         f"data.cache_dir={tmp_path}/cache",
         f"outputs={tmp_path}",
-        f"teacher={teacher}",
+        f"teachers=[{teacher}]",
         "trainer.max_epochs=1",
     )
     (tmp_path / "run").mkdir()

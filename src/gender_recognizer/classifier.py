@@ -25,7 +25,7 @@ class TrainingBatch(NamedTuple):
         images: `(N, 3, 100, 80)` in 0..255.
         targets: int64 `(N,)`.
         frames: `(N, 4)`, where in the images the pictures as they were lie, as `framing` describes it, if known.
-        guidance: `(N, num_classes + num_features)`, a teacher's logits and features, if there is one.
+        guidance: `(N, num_classes + num_features)`, teachers' logits and features, if there are any.
     """
 
     images: Tensor
@@ -65,8 +65,8 @@ class GenderClassifier(lightning.LightningModule):
             label_smoothing: share of the target spread evenly over the classes.
             warmup_fraction: share of all steps in which the learning rate rises; it then falls as a cosine.
             frame_weight: weight of the error of frames, for networks that find the face.
-            teacher_share: share of the target that is the teacher's probability instead of the label.
-            teacher_features: number of features of the teacher that the network's own should tell; 0 for none.
+            teacher_share: share of the target that is the teachers' probability instead of the label.
+            teacher_features: number of features of the teachers that the network's own should tell; 0 for none.
             feature_weight: weight of the error in telling them.
             image_size: (height, width) of the pictures; travels in the checkpoint.
             loader_version: version of the loader of the pictures; travels in the checkpoint.
@@ -104,7 +104,7 @@ class GenderClassifier(lightning.LightningModule):
         return loss
 
     def _guided_loss(self, loss: Tensor, logits: Tensor, features: Tensor, guidance: Tensor) -> Tensor:
-        """Return the loss with the teacher's probabilities and features as targets, too."""
+        """Return the loss with the teachers' probabilities and features as targets, too."""
         theirs, wanted = guidance.split([logits.shape[1], guidance.shape[1] - logits.shape[1]], dim=1)
         share, weight = self.hparams["teacher_share"], self.hparams["feature_weight"]
         agreement = nn.functional.cross_entropy(logits, theirs.softmax(dim=1))

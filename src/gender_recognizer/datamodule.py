@@ -50,7 +50,7 @@ class FaceDataModule(lightning.LightningDataModule):
         num_workers: int = 0,
         seed: int = 0,
         exclude: Path | None = None,
-        teacher: Path | None = None,
+        teachers: Sequence[Path] = (),
     ) -> None:
         """Remember what to load; no picture is read yet.
 
@@ -68,7 +68,7 @@ class FaceDataModule(lightning.LightningDataModule):
             num_workers: processes that read batches; 0 reads in this one, the fastest while the cache fits in memory.
             seed: seed of the order of training batches.
             exclude: file with the names of pictures of `root` to leave out, as `check_data.py` writes it, or None.
-            teacher: checkpoint whose outputs come with the training pictures, or None.
+            teachers: checkpoints whose outputs come with the training pictures.
 
         Raises:
             ValueError: the split is unknown, the fractions do not add up, or there is no such file to exclude.
@@ -92,7 +92,7 @@ class FaceDataModule(lightning.LightningDataModule):
         self.unreadable: dict[Path, str] = {}
         self.exclude = None if exclude is None else read_exclude(exclude)
         self.excluded: list[Path] = []
-        self.teacher = teacher
+        self.teachers = list(teachers)
 
     def prepare_data(self) -> None:
         """Decode the pictures into the cache, in one process of each machine; a second call changes nothing."""
@@ -101,8 +101,8 @@ class FaceDataModule(lightning.LightningDataModule):
         cache = open_pictures(self.root, self.classes, self.cache_dir)[0]
         if self.split == "grouped":
             cache.near_duplicate_groups()
-        if self.teacher is not None:
-            teach(cache, self.teacher, self.classes)
+        if self.teachers:
+            teach(cache, self.teachers, self.classes)
         if self.test_root is not None:
             open_pictures(self.test_root, self.classes, self.cache_dir)
 
@@ -120,8 +120,8 @@ class FaceDataModule(lightning.LightningDataModule):
         indices = split_indices(groups, self.fractions, self.split_seed)
         for part, index in zip(PARTS, indices, strict=True):
             self._add_part(part, cache, paths, targets, rows[index])
-        if self.teacher is not None:
-            self.parts["train"].guidance = teach(cache, self.teacher, self.classes)[self.parts["train"].rows]
+        if self.teachers:
+            self.parts["train"].guidance = teach(cache, self.teachers, self.classes)[self.parts["train"].rows]
         if self.test_root is not None:
             cache, paths, targets = open_pictures(self.test_root, self.classes, self.cache_dir)
             rows = self._readable_rows(cache, paths, targets, self.test_root)

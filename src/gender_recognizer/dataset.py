@@ -226,7 +226,7 @@ def _require_free_space(folder: Path, needed: int) -> None:
 class FaceDataset(Dataset):
     """Pictures of a cache with their targets: `(3, 100, 80)` uint8 tensor and int64 target.
 
-    With `guidance`, what a teacher makes of a picture, float32 `(num_outputs,)`, comes third. `__getitems__` reads a
+    With `guidance`, what teachers make of a picture, float32 `(num_outputs,)`, comes third. `__getitems__` reads a
     whole batch at once, `(N, 3, 100, 80)` uint8 and `(N,)` int64, for loaders whose `collate_fn` hands it on; that is
     many times faster than one sample after another.
     """

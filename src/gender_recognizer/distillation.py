@@ -1,7 +1,8 @@
-"""What a trained teacher sees in the training pictures, for a smaller network to learn from (Hinton et al. 2015)."""
+"""What trained teachers see in the training pictures, for a smaller network to learn from (Hinton et al. 2015)."""
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,17 +32,29 @@ def load_teacher(path: Path, classes: list[str]) -> GenderClassifier:
     return teacher
 
 
-def teach(cache: ImageCache, path: Path, classes: list[str]) -> np.ndarray:
-    """Return what a teacher makes of every picture of a cache, computed once and kept beside it.
+def teach(cache: ImageCache, paths: Sequence[Path], classes: list[str]) -> np.ndarray:
+    """Return what teachers make of every picture of a cache.
 
     Args:
         cache: of `num_files` pictures.
-        path: the teacher's checkpoint.
+        paths: the teachers' checkpoints.
         classes: names of the classes.
 
     Returns:
-        float16 `(num_files, num_classes + num_features)`: logits, then features with mean 0 and standard
-        deviation 1 over the pictures; both are the mean of a picture's and its mirror image's.
+        float16 `(num_files, num_classes + num_features)`: logits, the mean of the teachers', then the features of
+        all of them, with mean 0 and standard deviation 1 over the pictures. Each is the mean of a picture's and its
+        mirror image's.
+
+    Raises:
+        ValueError: as `load_teacher`.
+    """
+    outputs = [_ask(cache, path, classes) for path in paths]
+    logits = np.mean([output[:, : len(classes)] for output in outputs], axis=0)
+    return np.hstack([logits, *(output[:, len(classes) :] for output in outputs)])
+
+
+def _ask(cache: ImageCache, path: Path, classes: list[str]) -> np.ndarray:
+    """Return what one teacher makes of every picture, computed once and kept beside the cache.
 
     Raises:
         ValueError: as `load_teacher`.
