@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gender_recognizer import images
+from gender_recognizer import images, opening
 from gender_recognizer.images import load_image, read_photograph, read_picture
 from gender_recognizer.opening import open_regular
 
@@ -181,7 +181,7 @@ def test_file_that_comes_in_pieces_is_read_whole(tmp_path, monkeypatch):
 def test_large_file_is_read_piece_by_piece_with_the_same_result(tmp_path, monkeypatch):
     path = save(tmp_path / "a.jpg", picture())
     at_once = load_image(path)
-    monkeypatch.setattr(images, "_READ_AT_ONCE", 10)
+    monkeypatch.setattr(opening, "_READ_AT_ONCE", 10)
     file, status = open_regular(path)
     assert file.name != path
     assert status.st_size == path.stat().st_size
