@@ -134,8 +134,8 @@ def test_large_photographs_are_decoded_as_far_as_needed_and_small_faces_cut_from
     pictures, boxes, count = FaceDetector().cut(read)
     assert asked == [2560, 2560, None]
     assert count == 2
-    assert overlap(boxes[0], (400, 500, 1600, 1700)) > 0.7
-    assert overlap(boxes[1], (3000, 2100, 3110, 2210)) > 0.7
+    assert overlap(boxes[0], (400, 500, 1600, 1700)) > 0.6
+    assert overlap(boxes[1], (3000, 2100, 3110, 2210)) > 0.6
     whole = FaceDetector().cut(lambda longest: convert_photograph(image))[0]
     for picture, other in zip(pictures, whole, strict=True):
         assert np.abs(picture.pixels.astype(int) - other.pixels).mean() < 6
