@@ -140,7 +140,10 @@ def describe(summary: dict[str, Any], proposed: int, folder: Path) -> str:
         found.append(f"{_groups(summary['across_parts']['groups'])} of copies across parts of the split")
     if summary["against"] is not None:
         found.append(f"{len(summary['against']['pairs'])} pairs of copies with {summary['against']['root']}")
-    found.append(f"{len(summary['suspicious_labels'])} suspicious labels")
+    if summary["suspicious_labels_skipped"]:
+        found.append(f"labels not checked ({summary['suspicious_labels_skipped']})")
+    else:
+        found.append(f"{len(summary['suspicious_labels'])} suspicious labels")
     return (
         f"{summary['pictures']:,} pictures: {', '.join(found)}; {proposed} files to leave out: {folder / 'check.html'}"
     )

@@ -308,6 +308,8 @@ def tell_result(summary: dict[str, Any], folder: Path) -> None:
     """Say the result in a line, after what to know before believing it."""
     for note in summary["data"]["notes"]:
         tell(note)
+    if summary["data"]["unreadable"]:
+        tell(f"{len(summary['data']['unreadable']):,} of the files could not be read; the report names them.")
     model, data, accuracy = summary["model"], summary["data"], summary["metrics"]["accuracy"]
     value, low, high = (100 * accuracy[name] for name in ("value", "low", "high"))
     print(

@@ -299,11 +299,12 @@ def test_one_class_without_metadata(tmp_path):
     assert "There is no metadata.csv" in page
 
 
-def test_three_pictures(tmp_path):
+def test_three_pictures(tmp_path, capsys):
     root = make_pictures(tmp_path / "data", 1)
     texture(5).save(root / "male" / "second.png")
     summary = check(root, tmp_path)
     assert summary["suspicious_labels_skipped"] == "class 'female' has 1 different pictures and needs 10"
+    assert "labels not checked (class 'female' has 1 different" in capsys.readouterr().out
     assert not summary["exact_copies"] + summary["near_copies"]
     assert active_lines(tmp_path / "check" / "exclude.txt") == set()
 

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import evaluate as script
 import numpy as np
@@ -71,6 +72,13 @@ def test_numbers_have_intervals_groups_and_gaps(evaluated):
     assert metrics["groups"]["colour and half"] == {}  # 20 pictures each
     assert metrics["gaps"]["half"]["accuracy"]["value"] >= 0
     assert metrics["data"]["unreadable"].keys() == {"female/broken.jpg"}
+
+
+def test_files_that_cannot_be_read_are_said(capsys):
+    accuracy = {"value": 0.5, "low": 0.1, "high": 0.9}
+    data = {"unreadable": {"a.jpg": "empty file"}, "pictures": 4, "name": "x", "part": "all", "notes": []}
+    script.tell_result({"data": data, "model": {"file": "m"}, "metrics": {"accuracy": accuracy}}, Path("x"))
+    assert capsys.readouterr().err == "1 of the files could not be read; the report names them.\n"
 
 
 def test_models_are_compared_on_the_same_pictures(evaluated):
