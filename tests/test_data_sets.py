@@ -8,6 +8,8 @@ from conftest import PROJECT, run
 
 from gender_recognizer import data_preparation
 from gender_recognizer.data_preparation import prepare
+from gender_recognizer.dataset import read_metadata
+from gender_recognizer.listing import find_images
 
 UTKFACE = {
     "UTKFace/25_1_0_20170116174525125.jpg.chip.jpg": "female",
@@ -96,6 +98,8 @@ def test_fairface_takes_its_labels_from_both_tables(tmp_path):
     assert metadata(tmp_path / "out")["female/val/1.jpg"] == {
         "label": "female", "age": "50-59", "race": "Black", "split": "val"
     }  # fmt: skip
+    names = {path.relative_to(tmp_path / "out").as_posix() for path in find_images(tmp_path / "out")}
+    assert read_metadata(tmp_path / "out").keys() == names  # what training, evaluation and checks look up
     prepare("fairface", tmp_path, tmp_path / "val", part="val")
     assert metadata(tmp_path / "val").keys() == {"female/val/1.jpg"}
     with pytest.raises(ValueError, match="holds fairface, part val; set output_dir"):

@@ -127,6 +127,18 @@ def test_three_colours_are_learned_from_weights_of_other_classes(tmp_path, check
         assert classifier(torch.from_numpy(images).permute(0, 3, 1, 2)).argmax(dim=1).tolist() == [0, 1, 2]
 
 
+def test_bundled_weights_reach_the_training(tmp_path, cache_dir, monkeypatch):
+    import train
+
+    options = ["init_from=bundled", f"data.root={PROJECT}/data/sample", f"data.cache_dir={cache_dir}"]
+    options += [f"outputs={tmp_path}", "trainer.max_epochs=1", "+trainer.limit_train_batches=1"]
+    train_settings()  # registers what the configuration uses
+    with initialize_config_dir(str(PROJECT / "configs"), version_base="1.3"):
+        settings = train.read_settings(compose("train", [*options, "trainer.accelerator=cpu"]), options)
+    monkeypatch.setattr(train, "export", lambda *arguments: None)  # the slow part, tested elsewhere
+    assert train.train(settings, tmp_path) >= 0.9  # one step from random weights guesses
+
+
 def test_width_scales_the_whole_network_and_its_default_is_the_bundled_one():
     shapes = {name: value.shape for name, value in SmallCNN().state_dict().items()}
     assert {name: value.shape for name, value in SmallCNN(width=24).state_dict().items()} == shapes
