@@ -38,6 +38,13 @@ except ImportError:
     gradio = None
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
+KINDS = {
+    "Crops with one face each": "none",
+    "Photographs: every face": "crop",
+    "Photographs: the largest face": "largest",
+}
+"""What the pictures are, and what process.py calls it."""
+
 BUNDLED, LATEST, OTHER = "Bundled", "Newest training run", "Another file"
 STYLE = PROJECT / "src" / "gender_recognizer" / "templates" / "demo.css"
 SAMPLE = PROJECT / "data" / "sample"
@@ -55,7 +62,7 @@ INTRODUCTION = """
 <h1>Female or male, as annotators saw it</h1>
 <p>Drop pictures of faces. The label says <b>how annotators would have labelled the appearance of a face</b>: not a
 person's gender, which no picture shows. It is sometimes wrong, and more often for children and for hidden, turned, dark
-or blurred faces. Each picture should be a crop with one face over about three quarters of its height.</p>
+or blurred faces.</p>
 <p class="demo-dim">{where}</p>
 """
 HERE = "Your pictures stay on this computer and are deleted when you close or reload the page."
@@ -86,14 +93,16 @@ class Page:
         """Remove the visitor's pictures."""
         self.store.remove(request.session_hash)
 
-    def show(self, model: str, path: str, min_confidence: float, explain: bool, request: "gradio.Request") -> str:
+    def show(
+        self, model: str, path: str, faces: str, min_confidence: float, explain: bool, request: "gradio.Request"
+    ) -> str:
         """Label the visitor's pictures and return what the page shows of them."""
         visitor = request.session_hash
         files, refusals = self.store.pictures(visitor), self.store.refusals(visitor)
         if not files and not refusals:
             return ""
         try:
-            recognizer = Recognizer(self.find(model, path), min_confidence=min_confidence)
+            recognizer = Recognizer(self.find(model, path), faces=KINDS[faces], min_confidence=min_confidence)
         except ValueError as error:
             return render("demo_error.html", error=str(error))
         return show_labels(recognizer, files, refusals, explain)
@@ -133,6 +142,7 @@ def build_blocks(page: Page, min_confidence: float, local: bool) -> "gradio.Bloc
             with gradio.Column(scale=2, min_width=300):
                 model = gradio.Radio(list(page.models), value=next(iter(page.models)), label="Model", elem_id="model")
                 path = gradio.Textbox("", label="Model file (.onnx or .ckpt)", visible=False, elem_id="path")
+                faces = gradio.Radio(list(KINDS), value=next(iter(KINDS)), label="The pictures are", elem_id="faces")
                 confidence = gradio.Slider(
                     0, 0.99, min_confidence, step=0.01, label="Unsure below a probability of", info="0 always decides"
                 )
@@ -140,7 +150,7 @@ def build_blocks(page: Page, min_confidence: float, local: bool) -> "gradio.Bloc
         results = gradio.HTML(elem_id="results")
         shown = {
             "fn": page.show,
-            "inputs": [model, path, confidence, explain],
+            "inputs": [model, path, faces, confidence, explain],
             "outputs": results,
             "api_visibility": "private",
         }
@@ -150,6 +160,7 @@ def build_blocks(page: Page, min_confidence: float, local: bool) -> "gradio.Bloc
         remove.click(page.forget, None, files, **quiet).then(**shown)
         model.change(lambda name: gradio.update(visible=name == OTHER), model, path, **quiet).then(**shown)
         path.submit(**shown)
+        faces.change(**shown)
         explain.change(**shown)
         confidence.change(**shown, trigger_mode="always_last")
         blocks.unload(page.forget)

@@ -29,6 +29,7 @@ from gender_recognizer.uploads import UploadStore
 
 SAMPLE = PROJECT / "data" / "sample"
 SETTINGS = {"host": "127.0.0.1", "port": 0, "model_path": None, "min_confidence": 0.0}
+CROPS = "Crops with one face each"
 ANNA = SimpleNamespace(session_hash="anna")
 
 
@@ -79,7 +80,7 @@ def downloads(html):
 @pytest.mark.parametrize("min_confidence", [0.0, 0.99])
 def test_labels_reasons_and_downloads_are_those_of_process_py(page, folder, tmp_path, min_confidence):
     upload(page, sorted(folder.iterdir(), reverse=True))
-    html = page.show(demo.BUNDLED, "", min_confidence, False, ANNA)
+    html = page.show(demo.BUNDLED, "", CROPS, min_confidence, False, ANNA)
     output = tmp_path / "results" / "process_results.json"
     output.parent.mkdir()
     options = [f"output_path={output}", f"min_confidence={min_confidence}", "formats=[json,jsonl,csv]"]
@@ -87,7 +88,7 @@ def test_labels_reasons_and_downloads_are_those_of_process_py(page, folder, tmp_
     files = downloads(html)
     assert files["process_results.json"] == output.read_bytes()
     without_time = [
-        re.sub(rb",\d+\r\n", b"\r\n", text)
+        re.sub(rb",\d+,,,\r\n", b",,,,\r\n", text)
         for text in (files["process_results.csv"], output.with_suffix(".csv").read_bytes())
     ]
     assert without_time[0] == without_time[1]
@@ -103,11 +104,30 @@ def test_labels_reasons_and_downloads_are_those_of_process_py(page, folder, tmp_
     assert ("unsure" in html) == (min_confidence > 0)
 
 
+def test_faces_of_photographs_are_shown_and_handed_out_as_process_py_does(page, tmp_path):
+    (tmp_path / "in").mkdir()
+    canvas = Image.new("RGB", (500, 300), (90, 110, 130))
+    for left, name in ((30, "female/001.jpg"), (280, "male/001.jpg")):
+        with Image.open(PROJECT / "data" / "sample" / name) as face:
+            canvas.paste(face.resize((180, 180)), (left, 60))
+    canvas.save(tmp_path / "in" / "both.jpg")
+    Image.linear_gradient("L").convert("RGB").save(tmp_path / "in" / "nobody.png")
+    upload(page, list((tmp_path / "in").iterdir()))
+    html = page.show(demo.BUNDLED, "", "Photographs: every face", 0, False, ANNA)
+    process(tmp_path / "in", f"output_path={tmp_path}/out.json", "faces=crop")
+    assert downloads(html)["process_results.json"] == (tmp_path / "out.json").read_bytes()
+    cards = re.findall(r"<li.*?</li>", html, re.S)
+    assert ["both.jpg#0" in cards[0], "both.jpg#1" in cards[1], "no face" in cards[2]] == [True] * 3
+    pictures = [re.search(r'src="([^"]+)"', card) for card in cards]
+    assert pictures[0][1] != pictures[1][1]  # each its own face
+    assert pictures[2] is None
+
+
 def test_names_are_text(page, folder):
     upload(page, [*folder.iterdir(), folder / "<img src=x onerror=alert(1)>.jpg"])
     (folder / "<b>.txt").write_text("x")
     upload(page, [folder / "<b>.txt"])
-    html = page.show(demo.BUNDLED, "", 0, False, ANNA)
+    html = page.show(demo.BUNDLED, "", CROPS, 0, False, ANNA)
     assert "&lt;img src=x onerror=alert(1)&gt; (2).jpg" in html
     assert "&lt;b&gt;.txt" in html
     assert "<img src=x" not in html
@@ -133,26 +153,26 @@ def test_saliency_is_shown_of_labelled_pictures_on_request(tmp_path, monkeypatch
 
 
 def test_pictures_are_added_shown_with_another_model_and_removed(page, folder, colour_runs):
-    assert page.show(demo.BUNDLED, "", 0, False, ANNA) == ""
+    assert page.show(demo.BUNDLED, "", CROPS, 0, False, ANNA) == ""
     upload(page, [folder / "anna.jpg"])
     page.take_sample(ANNA)
-    shown = page.show(demo.BUNDLED, "", 0, False, ANNA)
+    shown = page.show(demo.BUNDLED, "", CROPS, 0, False, ANNA)
     assert "8 labelled" in shown
     assert "5 not taken" in shown  # max_files is 8
     assert list(downloads(shown)) == ["process_results.json", "process_results.csv"]
     assert b'"female/001.jpg"' in downloads(shown)["process_results.json"]
-    assert "no training run" in page.show(demo.LATEST, "", 0, False, ANNA)
+    assert "no training run" in page.show(demo.LATEST, "", CROPS, 0, False, ANNA)
     page.outputs = colour_runs["female", "male"]
-    ours = page.show(demo.LATEST, "", 0, False, ANNA)
+    ours = page.show(demo.LATEST, "", CROPS, 0, False, ANNA)
     assert "8 labelled" in ours
     path = page.outputs / "checkpoints" / "model.onnx"
-    assert "8 labelled" in page.show(demo.OTHER, f" {path} ", 0, False, ANNA)
-    assert "name a model file" in page.show(demo.OTHER, "", 0, False, ANNA)
-    assert "does not exist" in page.show(demo.OTHER, "<b>.onnx", 0, False, ANNA)
-    assert "<b>" not in page.show(demo.OTHER, "<b>.onnx", 0, False, ANNA)
-    assert page.show(demo.BUNDLED, "", 0, False, SimpleNamespace(session_hash="ben")) == ""
+    assert "8 labelled" in page.show(demo.OTHER, f" {path} ", CROPS, 0, False, ANNA)
+    assert "name a model file" in page.show(demo.OTHER, "", CROPS, 0, False, ANNA)
+    assert "does not exist" in page.show(demo.OTHER, "<b>.onnx", CROPS, 0, False, ANNA)
+    assert "<b>" not in page.show(demo.OTHER, "<b>.onnx", CROPS, 0, False, ANNA)
+    assert page.show(demo.BUNDLED, "", CROPS, 0, False, SimpleNamespace(session_hash="ben")) == ""
     page.forget(ANNA)
-    assert page.show(demo.BUNDLED, "", 0, False, ANNA) == ""
+    assert page.show(demo.BUNDLED, "", CROPS, 0, False, ANNA) == ""
 
 
 def test_only_whoever_is_at_this_machine_names_files_of_it(store, tmp_path):

@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from markupsafe import Markup
 
-from gender_recognizer.images import load_or_reason
 from gender_recognizer.labelling import LABELLED, Record
 from gender_recognizer.listing import File
 from gender_recognizer.page import render, thumbnail
@@ -20,7 +19,14 @@ from gender_recognizer.result_files import ResultWriters
 from gender_recognizer.saliency import overlay, saliency_maps
 from gender_recognizer.uploads import Refusal
 
-STATUSES = {"labelled": "labelled", "unsure": "unsure", "too_small": "too small", "blank": "blank", "failed": "failed"}
+STATUSES = {
+    "labelled": "labelled",
+    "unsure": "unsure",
+    "too_small": "too small",
+    "blank": "blank",
+    "no_face": "no face",
+    "failed": "failed",
+}
 NOT_TAKEN = "not taken"
 MAX_EXPLAINED = 24
 """Pictures of which the page shows what speaks for their label; each takes up to 0.3 s."""
@@ -51,9 +57,7 @@ def show_labels(
         refusals: files that were not taken, to be shown, too.
         explain: also show which parts of the first pictures speak for their label.
     """
-    paths = {file.name: file.path for file in files}
-    records = sorted(recognizer.stream(files), key=lambda record: record.file)
-    images = [load_or_reason(Path(paths[record.file])) for record in records]
+    records, images = recognizer.look(sorted(files))
     maps = _explain(recognizer.predictor, records, images) if explain else {}
     cards = [_card(record, image, maps.get(row)) for row, (record, image) in enumerate(zip(records, images))]
     cards += [Card(name, NOT_TAKEN, reason) for name, reason in refusals]
@@ -90,7 +94,7 @@ def data_address(records: Sequence[Record], form: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(result_bytes(records, form)).decode()}"
 
 
-def _card(record: Record, image: np.ndarray | str, saliency: np.ndarray | None) -> Card:
+def _card(record: Record, image: np.ndarray | None, saliency: np.ndarray | None) -> Card:
     """Return what is shown of a record."""
     return Card(
         record.file,
@@ -99,13 +103,13 @@ def _card(record: Record, image: np.ndarray | str, saliency: np.ndarray | None) 
         label=record.label,
         probability=record.probability,
         note=f"the first of {record.frames} frames" if record.frames else None,
-        image=None if isinstance(image, str) else thumbnail(image, f"{record.file} as the network sees it"),
+        image=None if image is None else thumbnail(image, f"{record.file} as the network sees it"),
         saliency=None if saliency is None else thumbnail(overlay(image, saliency), "what speaks for its label"),
     )
 
 
 def _explain(
-    predictor: Predictor, records: Sequence[Record], images: Sequence[np.ndarray | str]
+    predictor: Predictor, records: Sequence[Record], images: Sequence[np.ndarray | None]
 ) -> dict[int, np.ndarray]:
     """Return the saliency map `(100, 80)` of each of the first pictures with a label, by its position."""
     rows = [row for row, record in enumerate(records) if record.label][:MAX_EXPLAINED]
