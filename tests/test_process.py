@@ -69,7 +69,7 @@ def test_killed_runs_end_in_the_files_of_an_undisturbed_one(many):
 
 def test_ctrl_c_leaves_valid_files_and_says_how_to_go_on(many):
     path = many / "stopped.json"
-    running = start(many / "in", f"output_path={path}", "num_workers=1", start_new_session=True)
+    running = start(many / "in", f"output_path={path}", "num_workers=1", "batch_size=1", start_new_session=True)
     assert wait_for_records(path.with_suffix(".jsonl"), 100, running)
     os.killpg(running.pid, signal.SIGINT)
     _, messages = running.communicate(timeout=20)
