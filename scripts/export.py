@@ -8,6 +8,7 @@ name-int8.onnx, which computes with 8-bit integers whose ranges are those of 500
 """
 
 import json
+import logging
 import random
 import sys
 from dataclasses import replace
@@ -17,12 +18,17 @@ from typing import Any
 
 import hydra
 import numpy as np
+import torch
 from command import fail, register_resolvers
 from omegaconf import DictConfig, OmegaConf
 
+from gender_recognizer.augment import Augmentation
 from gender_recognizer.images import load_or_reason
 from gender_recognizer.listing import find_images
 from gender_recognizer.model_file import export_onnx, find_model, load_classifier, quantise_onnx, save_checkpoint
+
+for name in ("onnx_ir", "onnxscript"):
+    logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def export(settings: dict[str, Any]) -> None:
@@ -44,7 +50,7 @@ def export(settings: dict[str, Any]) -> None:
     if images is None:
         written.pop()
     else:
-        quantise_onnx(written[1], images, written[2])
+        quantise_onnx(written[1], np.concatenate([images, change(images)]), written[2])
     print(f"{checkpoint} saved in {folder.absolute()}: {', '.join(file.name for file in written)}")
 
 
@@ -61,6 +67,13 @@ def calibration_images(folder: Path) -> np.ndarray:
     if not images:
         raise ValueError(f"calibration_data '{folder.absolute()}' holds no readable picture")
     return np.stack(images)
+
+
+def change(images: np.ndarray) -> np.ndarray:
+    """Return pictures framed anew and spoilt as in training: labelling meets such pictures, too."""
+    torch.manual_seed(0)
+    changed = Augmentation()(torch.from_numpy(images).permute(0, 3, 1, 2))[0]
+    return changed.round().byte().permute(0, 2, 3, 1).contiguous().numpy()
 
 
 @hydra.main(version_base="1.3", config_path="../configs", config_name="export")

@@ -18,6 +18,7 @@ from gender_recognizer.model_file import (
     find_model,
     load_classifier,
     newest_run,
+    quantise_onnx,
     save_checkpoint,
 )
 from gender_recognizer.predictor import OnnxPredictor, TorchPredictor, load_predictor
@@ -168,3 +169,25 @@ def test_model_that_is_not_there_is_named(tmp_path, model_path, message):
 def test_run_without_a_best_checkpoint_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"no checkpoint called model_state"):
         best_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("find_face", [False, True])
+def test_8_bit_integers_give_almost_the_same_and_leave_exact_what_finds_the_face(tmp_path, find_face):
+    torch.manual_seed(0)
+    network = {"name": "smallcnn", "stem_width": 24, "widths": [24, 32], "find_face": find_face}
+    classifier = GenderClassifier(["female", "male"], network)
+    if find_face:
+        torch.nn.init.normal_(classifier.network.finder.frame.bias, std=0.2)
+    info = ModelInfo(("female", "male"), training_data="noise", temperature=1.5)
+    images = np.random.default_rng(0).integers(0, 256, (60, 100, 80, 3), np.uint8)
+    export_onnx(classifier, info, tmp_path / "model.onnx")
+    quantise_onnx(tmp_path / "model.onnx", images, tmp_path / "small.onnx")
+    exact, small = (OnnxPredictor(tmp_path / name) for name in ("model.onnx", "small.onnx"))
+    assert small.info == info
+    difference = np.abs(exact.predict(images) - small.predict(images)).max()
+    assert 0 < difference < 0.02
+    nodes = onnx.load(tmp_path / "small.onnx").graph.node
+    maker = {name: node.op_type for node in nodes for name in node.output}
+    with_integers = [maker.get(n.input[1]) == "DequantizeLinear" for n in nodes if n.op_type == "Conv"]
+    assert with_integers.count(True) == 5  # neither the first one nor the shortcut behind a mean
+    assert with_integers.count(False) == (6 if find_face else 2)

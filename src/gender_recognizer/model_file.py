@@ -232,7 +232,7 @@ def quantise_onnx(path: Path, images: np.ndarray, target: Path) -> None:
     Static quantisation (Jacob et al. 2018): the range of each convolution's input and output is the one that it
     takes on `images`. Convolutions of less than 24 channels stay as they are, where integers gain nothing, and so
     do those after a mean over positions, which ONNX Runtime 1.32 computes otherwise at the edges once it is
-    quantised.
+    quantised, and those that find the face: their errors would move all that follows.
 
     Args:
         path: a file that `export_onnx` wrote.
@@ -256,7 +256,16 @@ def quantise_onnx(path: Path, images: np.ndarray, target: Path) -> None:
         graph = onnx.load(prepared).graph
         channels = {tensor.name: tensor.dims[1] for tensor in graph.initializer if len(tensor.dims) == 4}
         means = {node.output[0] for node in graph.node if node.op_type == "AveragePool"}
+        kinds = [node.op_type for node in graph.node]
+        last = max(index for index, kind in enumerate(kinds) if kind == "Conv")
+        crop = max((index for index, kind in enumerate(kinds[:last]) if kind == "MatMul"), default=0)
+        found = {node.name for node in graph.node[:crop]}
         convolutions = [node for node in graph.node if node.op_type == "Conv"]
+        exact = [
+            node.name
+            for node in convolutions
+            if channels[node.input[1]] < 24 or node.input[0] in means or node.name in found
+        ]
         quantization.quantize_static(
             prepared,
             target,
@@ -265,7 +274,7 @@ def quantise_onnx(path: Path, images: np.ndarray, target: Path) -> None:
             per_channel=True,
             reduce_range=True,  # processors without 8-bit dot products overflow on the full range
             op_types_to_quantize=["Conv", "Relu"],
-            nodes_to_exclude=[n.name for n in convolutions if channels[n.input[1]] < 24 or n.input[0] in means],
+            nodes_to_exclude=exact,
         )
     model = onnx.load(target)
     onnx.helper.set_model_props(model, {p.key: p.value for p in onnx.load(path).metadata_props})
