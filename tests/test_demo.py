@@ -121,6 +121,7 @@ def test_faces_of_photographs_are_shown_and_handed_out_as_process_py_does(page, 
     pictures = [re.search(r'src="([^"]+)"', card) for card in cards]
     assert pictures[0][1] != pictures[1][1]  # each its own face
     assert pictures[2] is None
+    assert "2 files, 3 results:" in html
 
 
 def test_names_are_text(page, folder):

@@ -64,6 +64,7 @@ def show_labels(
     return render(
         "demo.html",
         cards=cards,
+        num_files=sum(record.is_last for record in records) + len(refusals),
         statuses=STATUSES,
         counts=Counter(card.status for card in cards),
         labels=Counter(record.label for record in records if record.status == LABELLED),
