@@ -118,3 +118,12 @@ def test_erased_patch_has_one_colour(images):
 def test_ranges_that_make_no_sense_are_refused(options):
     with pytest.raises(ValueError, match=f"augmentation.{next(iter(options))} is .*; expected"):
         Augmentation(**options)
+
+
+def test_noise_has_the_spread_that_it_names():
+    images = torch.full((400, 3, 100, 80), 127, dtype=torch.uint8)
+    changed = Augmentation(**FRAMING, **LOOKS | {"noise": 1.0})(images)[0]
+    spreads = (changed - 127).std(dim=(1, 2, 3))
+    assert 17 < spreads.max() < 20.5
+    assert spreads.min() < 3
+    assert abs(changed.mean() - 127) < 0.1
