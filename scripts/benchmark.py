@@ -2,6 +2,7 @@
 
     python scripts/benchmark.py training [data.root=folder] [model=... data.batch_size=... and so on]
     python scripts/benchmark.py labelling [crops=folder] [photos=folder] [rounds=5]
+    python scripts/benchmark.py ray [crops=folder] [rounds=3]
     python scripts/benchmark.py faces [crops=folder] [photographs=60] [margins=folder]
 
 training alternates (a) bare steps: forward, backward and optimizer on one random batch, and (b) the same steps by
@@ -13,6 +14,8 @@ result files, (d) the plain way, one picture at a time through Pillow and torch,
 whole command on 100 crops. The ceiling is what (a) and (b) imply: their core-seconds added, divided by the cores.
 
 Both print every round and the medians, and save them below outputs/benchmark/.
+
+ray labels 20,000 crops on a local Ray cluster with one and with two workers, alternating, start-up left out.
 
 faces pastes crops (the sample) on textures and says how many faces are found there and how they are labelled; margins=
 also tries how much around a face is best cut out, on 20 times as many pictures of a folder such as fairface/train.
@@ -227,22 +230,29 @@ def run_training(arguments: list[str]) -> None:
     save("training", results, Path(config.outputs))
 
 
-def run_labelling(arguments: list[str]) -> None:
-    """Measure labelling, print and save.
+def read_options(arguments: list[str], folders: tuple[str, ...], number: str, default: int) -> dict[str, Any]:
+    """Return what `name=value` arguments say: paths of folders, None where not given, and a whole number.
 
     Raises:
         ValueError: an option is unknown or its value makes no sense.
     """
     options = dict(argument.partition("=")[::2] for argument in arguments)
-    if unknown := options.keys() - {"crops", "photos", "rounds"}:
-        raise ValueError(f"unknown option '{unknown.pop()}'; expected crops=, photos= or rounds=")
-    folders = {name: Path(options[name]) if name in options else None for name in ("crops", "photos")}
-    for name, folder in folders.items():
+    if unknown := options.keys() - {*folders, number}:
+        known = "=, ".join(folders)
+        raise ValueError(f"unknown option '{unknown.pop()}'; expected {known}= or {number}=")
+    paths = {name: Path(options[name]) if name in options else None for name in folders}
+    for name, folder in paths.items():
         if folder and not folder.is_dir():
             raise ValueError(f"{name} '{folder.absolute()}' is not a folder")
-    if not options.get("rounds", "5").isdigit() or not int(options.get("rounds", "5")):
-        raise ValueError(f"rounds is '{options['rounds']}'; expected a whole number, 1 or more")
-    results = benchmark_labelling(**folders, rounds=int(options.get("rounds", "5")))
+    count = options.get(number, str(default))
+    if not count.isdigit() or not int(count):
+        raise ValueError(f"{number} is '{count}'; expected a whole number, 1 or more")
+    return paths | {number: int(count)}
+
+
+def run_labelling(arguments: list[str]) -> None:
+    """Measure labelling, print and save."""
+    results = benchmark_labelling(**read_options(arguments, ("crops", "photos"), "rounds", 5))
     for name in ("crops", "photos"):
         part = results[name]
         show(f"{part['pictures']} {name}, pictures/s", part["speeds"])
@@ -255,32 +265,32 @@ def run_labelling(arguments: list[str]) -> None:
     save("labelling", results, PROJECT / "outputs")
 
 
-def run_faces(arguments: list[str]) -> None:
-    """Measure whole photographs and print.
+def run_ray(arguments: list[str]) -> None:
+    """Measure labelling with one and with two Ray workers, print and save."""
+    from benchmark_ray import benchmark_ray
 
-    Raises:
-        ValueError: an option is unknown or its value makes no sense.
-    """
+    options = read_options(arguments, ("crops",), "rounds", 3)
+    with TemporaryDirectory() as folder:
+        crops = fill(Path(folder, "crops"), find_images(options["crops"] or PROJECT / "data" / "sample"), 20_000)
+        speeds = benchmark_ray(crops, options["rounds"])
+    show("pictures/s", {f"{workers} Ray workers": values for workers, values in speeds.items()})
+    print(f"two workers are {ratio(speeds[2], speeds[1]):.2f} times as fast as one")
+    save("ray", {"speeds": speeds, "processor": processor()}, PROJECT / "outputs")
+
+
+def run_faces(arguments: list[str]) -> None:
+    """Measure whole photographs and print."""
     from benchmark_faces import report_faces
 
-    options = dict(argument.partition("=")[::2] for argument in arguments)
-    if unknown := options.keys() - {"crops", "photographs", "margins"}:
-        raise ValueError(f"unknown option '{unknown.pop()}'; expected crops=, photographs= or margins=")
-    for name in ("crops", "margins"):
-        if name in options and not Path(options[name]).is_dir():
-            raise ValueError(f"{name} '{Path(options[name]).absolute()}' is not a folder")
-    count = options.get("photographs", "60")
-    if not count.isdigit() or not int(count):
-        raise ValueError(f"photographs is '{count}'; expected a whole number, 1 or more")
-    margins = Path(options["margins"]) if "margins" in options else None
-    report_faces(Path(options.get("crops", PROJECT / "data/sample")), int(count), margins)
+    options = read_options(arguments, ("crops", "margins"), "photographs", 60)
+    report_faces(options["crops"] or PROJECT / "data" / "sample", options["photographs"], options["margins"])
 
 
 def main() -> int:
     """Run the command line and return the exit code."""
     from hydra.errors import HydraException
 
-    modes = {"training": run_training, "labelling": run_labelling, "faces": run_faces}
+    modes = {"training": run_training, "labelling": run_labelling, "ray": run_ray, "faces": run_faces}
     if sys.argv[1:2] == [] or sys.argv[1] not in modes:
         print(__doc__)
         return 2
