@@ -118,12 +118,13 @@ def build_data(settings: dict[str, Any]) -> FaceDataModule:
         options["batch_size"] = min(options["batch_size"], 16)
     test_root, exclude = options.pop("test_root"), options.pop("exclude")
     augmentation = options.pop("augmentation")
+    teachers = settings["teachers"]
     return FaceDataModule(
         root,
         Path(options.pop("cache_dir")),
         test_root=None if test_root is None else Path(test_root),
         exclude=None if exclude is None else Path(exclude),
-        teachers=[Path(path) for path in settings["teachers"]],
+        teachers=[Path(path) for path in ([teachers] if isinstance(teachers, str) else teachers)],
         augmentation=None if augmentation is None else Augmentation(**augmentation),
         seed=settings["seed"],
         **options,
