@@ -240,7 +240,7 @@ def read_settings(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
         ValueError: there are no weights where `init_from` says.
     """
     settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    chosen = any(override.lstrip("+~").startswith(("model=", "model.", "model@")) for override in overrides)
+    chosen = any(override.lstrip("+~").startswith(("model=", "model.", "model@", "recipe=")) for override in overrides)
     if settings["init_from"] is not None and not chosen:
         settings["model"] = start_network(find_start(settings["init_from"], Path(settings["outputs"])))
     return settings

@@ -77,7 +77,7 @@ def test_a_run_with_a_teacher_leaves_a_model_without_one(tmp_path, colour_data, 
         f"data.root={colour_data}",
         f"data.cache_dir={tmp_path}/cache",
         f"outputs={tmp_path}",
-        f"teachers=[{teacher}]",
+        f"teachers={teacher}",
         "trainer.max_epochs=1",
     )
     (tmp_path / "run").mkdir()

@@ -98,7 +98,8 @@ def test_settings_take_the_network_from_the_weights_unless_the_user_chose_one():
     settings = read_settings(config, ["init_from=bundled"])
     assert settings["model"]["widths"] == [24, 48, 96, 192]
     assert (settings["classifier"]["lr"], settings["trainer"]["max_epochs"]) == (1e-3, 10)
-    assert read_settings(config, ["model.widths=[8,8]"])["model"]["widths"] == [8, 8]
+    for chosen in ("model.widths=[8,8]", "recipe=release"):  # a recipe names its network, too
+        assert read_settings(config, [chosen])["model"]["widths"] == [8, 8]
     settings = read_settings(plain, [])
     assert (settings["classifier"]["lr"], settings["trainer"]["max_epochs"]) == (2e-3, 30)
 
