@@ -108,21 +108,14 @@ class Augmentation:
     def _surround(self, images: Tensor, source: Tensor, grid: Tensor, chosen: Tensor) -> Tensor:
         """Return the chosen pictures, moved, with other surroundings.
 
-        Their edge goes on, or a magnified piece of another picture takes over, or something between. A line between
-        picture and surroundings would tell where the picture is better than the face does: it is soft, and cuts a
-        random part of the margins off.
+        Their edge goes on, or something else takes over, or both mix. A line between picture and surroundings would
+        tell where the picture is better than the face does: it is soft, and cuts a random part of the margins off.
         """
-        count = int(chosen.sum())
-        others = images.roll(1, dims=0)[chosen]
-        device = images.device
-        zoom = torch.empty(count, 1, 1, device=device).uniform_(0.08, 0.5)
-        corner = torch.empty(count, 2, 1, device=device).uniform_(-1, 1) * (1 - zoom)
-        pieces = torch.cat([torch.eye(2, device=device) * zoom, corner], dim=2)
-        far = functional.grid_sample(
-            others, sampling_grid(pieces, *images.shape[2:]), padding_mode="border", align_corners=False
-        )
         near = functional.grid_sample(images[chosen], source[chosen], padding_mode="border", align_corners=False)
-        continued = torch.empty(count, 1, 1, 1, device=device).uniform_(-0.5, 1.5).clamp_(0, 1)
+        others = images.roll(1, dims=0)[chosen]
+        kind = torch.rand(len(near), 1, 1, 1, device=images.device)
+        far = torch.where(kind < 0.2, _clouds(others), torch.where(kind < 0.4, _stripes(others), _pieces(others)))
+        continued = torch.empty_like(kind).uniform_(-0.5, 1.5).clamp_(0, 1)
         around = torch.lerp(far, near, continued)
         return torch.lerp(around, near, self._draw_masks(grid[chosen]))
 
@@ -182,3 +175,31 @@ def _soften(images: Tensor, frames: Tensor, chosen: Tensor) -> Tensor:
     half = functional.avg_pool2d(images[small], 2)
     softened[small] = functional.interpolate(half, images.shape[2:], mode="bilinear")
     return softened
+
+
+def _pieces(images: Tensor) -> Tensor:
+    """Return magnified pieces of pictures `(N, 3, H, W)`."""
+    count, device = len(images), images.device
+    zoom = torch.empty(count, 1, 1, device=device).uniform_(0.08, 0.5)
+    corner = torch.empty(count, 2, 1, device=device).uniform_(-1, 1) * (1 - zoom)
+    maps = torch.cat([torch.eye(2, device=device) * zoom, corner], dim=2)
+    grid = sampling_grid(maps, *images.shape[2:])
+    return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def _clouds(images: Tensor) -> Tensor:
+    """Return random colours that flow into one another, in the shape of `images`."""
+    cells = int(torch.randint(2, 24, ()))
+    colours = torch.rand(len(images), 3, cells, cells, device=images.device) * 255
+    return functional.interpolate(colours, images.shape[2:], mode="bilinear")
+
+
+def _stripes(images: Tensor) -> Tensor:
+    """Return stripes of two random colours, in the shape of `images`."""
+    count, _, height, width = images.shape
+    angle, thickness = torch.rand(2, count, 1, 1, 1, device=images.device)
+    y = torch.arange(height, device=images.device).view(-1, 1) / height
+    x = torch.arange(width, device=images.device) / height
+    along = (x * torch.cos(math.pi * angle) + y * torch.sin(math.pi * angle)) / (0.03 + 0.3 * thickness)
+    first, second = torch.rand(2, count, 3, 1, 1, device=images.device) * 255
+    return torch.where(along.frac().abs() < 0.5, first, second)

@@ -1,6 +1,6 @@
 """The LightningModule: loss, metrics, optimizer and schedule around a network."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import lightning
 import torch
@@ -52,6 +52,7 @@ class GenderClassifier(lightning.LightningModule):
         teacher_share: float = 0.7,
         teacher_features: int = 0,
         feature_weight: float = 1.0,
+        learning_part: str | None = None,
         image_size: tuple[int, int] = IMAGE_SIZE,
         loader_version: int = LOADER_VERSION,
     ) -> None:
@@ -68,18 +69,40 @@ class GenderClassifier(lightning.LightningModule):
             teacher_share: share of the target that is the teachers' probability instead of the label.
             teacher_features: number of features of the teachers that the network's own should tell; 0 for none.
             feature_weight: weight of the error in telling them.
+            learning_part: the only part of the network that learns, such as `finder`; None for all of it.
             image_size: (height, width) of the pictures; travels in the checkpoint.
             loader_version: version of the loader of the pictures; travels in the checkpoint.
+
+        Raises:
+            ValueError: the network has no such part.
         """
         super().__init__()
         self.save_hyperparameters(logger=False)
         self.network = build_network(num_classes=len(classes), **network).to(memory_format=torch.channels_last)
+        if learning_part is not None:
+            self._freeze_all_but(learning_part)
         if teacher_features:  # only a network that shows its features can be asked to tell others
             self.telling = nn.Linear(self.network.head[-1].in_features, teacher_features)
         metrics = _metrics(classes)
         self.metrics = nn.ModuleDict({f"{stage}_metrics": metrics.clone(prefix=f"{stage}/") for stage in STAGES})
         self.outputs: dict[str, list[tuple[Tensor, Tensor]]] = {stage: [] for stage in STAGES}
         self.scaling = Scaling()  # fitted after training; what the model file says of it is what counts
+
+    def _freeze_all_but(self, part: str) -> None:
+        parts = [name for name, module in self.network.named_children() if any(True for _ in module.parameters())]
+        if part not in parts:
+            raise ValueError(f"classifier.learning_part is '{part}'; the network's parts are {', '.join(parts)}")
+        for name, parameter in self.network.named_parameters():
+            parameter.requires_grad_(name.startswith(part + "."))
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch between training and evaluation; what does not learn stays in evaluation."""
+        super().train(mode)
+        if mode and self.hparams["learning_part"] is not None:
+            self.network.eval()
+            self.network.get_submodule(self.hparams["learning_part"]).train()
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits `(N, num_classes)` of images `(N, 3, 100, 80)` in 0..255."""

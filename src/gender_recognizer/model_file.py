@@ -154,7 +154,7 @@ def save_checkpoint(classifier: "GenderClassifier", info: ModelInfo, path: Path)
     import torch
 
     checkpoint = {
-        "hyper_parameters": dict(classifier.hparams) | {"teacher_features": 0},
+        "hyper_parameters": dict(classifier.hparams) | {"teacher_features": 0, "learning_part": None},
         "state_dict": {k: v for k, v in classifier.state_dict().items() if not k.startswith("telling.")},
         METADATA_KEY: _carried(info),
     }
