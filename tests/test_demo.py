@@ -77,7 +77,7 @@ def downloads(html):
     return {name: base64.b64decode(content) for name, content in links}
 
 
-@pytest.mark.parametrize("min_confidence", [0.0, 0.99])
+@pytest.mark.parametrize("min_confidence", [0.0, 0.99999])
 def test_labels_reasons_and_downloads_are_those_of_process_py(page, folder, tmp_path, min_confidence):
     upload(page, sorted(folder.iterdir(), reverse=True))
     html = page.show(demo.BUNDLED, "", CROPS, min_confidence, False, ANNA)
