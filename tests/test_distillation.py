@@ -102,3 +102,8 @@ def test_teachers_that_cannot_teach_are_refused(tmp_path, teacher):
     save_checkpoint(GenderClassifier(CLASSES, {"name": "squeezenet1_1"}), ModelInfo(tuple(CLASSES)), other)
     with pytest.raises(ValueError, match="a squeezenet1_1, which shows no features"):
         load_teacher(other, CLASSES)
+
+
+def test_students_that_show_no_features_are_refused():
+    with pytest.raises(ValueError, match="'resnet18' shows no features and cannot learn from teachers; use smallcnn"):
+        GenderClassifier(CLASSES, {"name": "resnet18"}, teacher_features=12)

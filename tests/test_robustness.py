@@ -29,6 +29,14 @@ def test_as_they_come_is_what_the_loader_makes(pictures):
         np.testing.assert_array_equal(pixels, load_image(path))
 
 
+def test_deep_grey_pictures_are_read_as_in_labelling(tmp_path):
+    values = np.linspace(0, 65535, 120 * 90).reshape(120, 90).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "deep.png")  # Pillow itself makes it white
+    (block,) = changed_blocks([tmp_path / "deep.png"], "as they come")
+    np.testing.assert_array_equal(block[0], load_image(tmp_path / "deep.png"))
+    assert block.std() > 50
+
+
 def test_all_others_change_pictures(pictures):
     plain = next(changed_blocks(pictures, "as they come")).astype(float)
     for name in list(CHANGES)[1:]:

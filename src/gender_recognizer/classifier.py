@@ -74,14 +74,16 @@ class GenderClassifier(lightning.LightningModule):
             loader_version: version of the loader of the pictures; travels in the checkpoint.
 
         Raises:
-            ValueError: the network has no such part.
+            ValueError: the network has no such part, or shows no features that could tell those of teachers.
         """
         super().__init__()
         self.save_hyperparameters(logger=False)
         self.network = build_network(num_classes=len(classes), **network).to(memory_format=torch.channels_last)
         if learning_part is not None:
             self._freeze_all_but(learning_part)
-        if teacher_features:  # only a network that shows its features can be asked to tell others
+        if teacher_features:
+            if not hasattr(self.network, "look"):
+                raise ValueError(f"'{network['name']}' shows no features and cannot learn from teachers; use smallcnn")
             self.telling = nn.Linear(self.network.head[-1].in_features, teacher_features)
         metrics = _metrics(classes)
         self.metrics = nn.ModuleDict({f"{stage}_metrics": metrics.clone(prefix=f"{stage}/") for stage in STAGES})

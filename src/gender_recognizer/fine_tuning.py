@@ -38,8 +38,7 @@ def find_start(init_from: str, outputs: Path) -> Path:
 
 def start_network(path: Path) -> dict[str, Any]:
     """Return the name and the arguments of the network in a checkpoint, without fetching any weights."""
-    network = dict(load_classifier(path)[0].hparams["network"])
-    return network | ({"pretrained": False} if "pretrained" in network else {})
+    return dict(load_classifier(path)[0].hparams["network"])
 
 
 def start_from(classifier: GenderClassifier, path: Path) -> None:

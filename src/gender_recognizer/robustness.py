@@ -10,12 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from gender_recognizer.images import convert_picture
+from gender_recognizer.images import convert_picture, read_photograph
 from gender_recognizer.intervals import percentile_interval, resample
+from gender_recognizer.opening import open_regular
 from gender_recognizer.predictor import Predictor
 
 Change = Callable[[Image.Image, Image.Image, np.random.Generator], Image.Image]
@@ -104,7 +106,7 @@ CHANGES: dict[str, Change] = {
 
 def measure_robustness(
     predictor: Predictor, paths: Sequence[Path], targets: np.ndarray, num_draws: int = 1000, seed: int = 0
-) -> list[dict[str, float | str]]:
+) -> list[dict[str, Any]]:
     """Return for each of `CHANGES` what a model makes of the pictures changed that way.
 
     Args:
@@ -150,8 +152,8 @@ def _changed(paths: Sequence[Path], row: int, name: str) -> np.ndarray:
 
 
 def _read(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        return ImageOps.exif_transpose(image).convert("RGB")
+    with open_regular(path)[0] as file:
+        return read_photograph(file).image
 
 
 def _move(image: Image.Image, offset: tuple[float, float], degrees: float) -> Image.Image:
