@@ -42,13 +42,13 @@ def make_colour_data(root, count=40, wrong=4):
     return root
 
 
-def train_settings(*overrides):
-    """Return the plain settings that `scripts/train.py` would get."""
+def train_settings(*overrides, shrink=True):
+    """Return the plain settings that `scripts/train.py` would get, those of a small run unless told otherwise."""
     from command import register_resolvers
 
     register_resolvers()
     with initialize_config_dir(str(PROJECT / "configs"), version_base="1.3"):
-        config = compose("train", [*SMALL_RUN, *overrides])
+        config = compose("train", [*(SMALL_RUN if shrink else []), *overrides])
     return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
 
 

@@ -94,11 +94,11 @@ def test_a_warm_up_of_exactly_one_step_is_scheduled():
 def test_only_the_part_that_should_learns():
     torch.manual_seed(0)
     network = NETWORK | {"find_face": True, "widths": [4, 4]}
-    module = GenderClassifier(["female", "male"], network, learning_part="finder")
+    module = GenderClassifier(["female", "male"], network, learning_part="finders")
     before = {name: value.clone() for name, value in module.network.state_dict().items()}
     trainer(max_epochs=1, limit_val_batches=0).fit(module, loader())
     changed = {name for name, value in module.network.state_dict().items() if not torch.equal(value, before[name])}
     assert changed
-    assert all(name.startswith("finder.") for name in changed)  # means and deviations of the norms included
-    with pytest.raises(ValueError, match=r"learning_part is 'eyes'; the network's parts are finder, stem, blocks, "):
+    assert all(name.startswith("finders.") for name in changed)  # means and deviations of the norms included
+    with pytest.raises(ValueError, match=r"learning_part is 'eyes'; the network's parts are finders, stem, blocks, "):
         GenderClassifier(["female", "male"], network, learning_part="eyes")

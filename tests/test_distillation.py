@@ -72,12 +72,13 @@ def test_a_student_comes_to_say_what_its_teacher_says():
     assert (student(images).argmax(dim=1) == theirs.argmax(dim=1)).float().mean() > 0.9
 
 
-def test_a_run_with_a_teacher_leaves_a_model_without_one(tmp_path, colour_data, teacher):
+def test_a_run_with_a_teacher_and_no_test_part_leaves_a_model_without_a_teacher(tmp_path, colour_data, teacher):
     settings = train_settings(
         f"data.root={colour_data}",
         f"data.cache_dir={tmp_path}/cache",
         f"outputs={tmp_path}",
         f"teachers={teacher}",
+        "data.split_fractions=[0.8,0.2,0.0]",
         "trainer.max_epochs=1",
     )
     (tmp_path / "run").mkdir()

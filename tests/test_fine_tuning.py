@@ -96,7 +96,7 @@ def test_settings_take_the_network_from_the_weights_unless_the_user_chose_one():
         config = compose("train", ["init_from=bundled", "model.widths=[8,8]"])
         plain = compose("train")
     settings = read_settings(config, ["init_from=bundled"])
-    assert settings["model"]["widths"] == [24, 48, 96, 192]
+    assert settings["model"]["widths"] == [24, 48, 96, 160]
     assert (settings["classifier"]["lr"], settings["trainer"]["max_epochs"]) == (1e-3, 10)
     for chosen in ("model.widths=[8,8]", "recipe=release"):  # a recipe names its network, too
         assert read_settings(config, [chosen])["model"]["widths"] == [8, 8]
@@ -144,7 +144,7 @@ def test_width_scales_the_whole_network_and_its_default_is_the_bundled_one():
     shapes = {name: value.shape for name, value in SmallCNN().state_dict().items()}
     assert {name: value.shape for name, value in SmallCNN(width=24).state_dict().items()} == shapes
     half = build_network("smallcnn", 2, width=12, widths=[1], stem_width=1)
-    assert half.head[1].in_features == 96
+    assert half.head[1].in_features == 80
     assert half(IMAGES).shape == (4, 2)
     with pytest.raises(ValueError, match=r"model.width is 1; expected a whole number, 2 or more"):
         build_network("smallcnn", 2, width=1)

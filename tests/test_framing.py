@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch.nn import functional
 
-from gender_recognizer.framing import crop_frames, frame_maps, inverse_maps, sampling_grid
+from gender_recognizer.framing import (
+    combine_frames,
+    crop_frames,
+    frame_maps,
+    frames_within,
+    inverse_maps,
+    sampling_grid,
+)
 
 
 def random_frames(count=6):
@@ -52,3 +59,16 @@ def test_a_turn_keeps_shapes_in_the_picture_as_it_was_before_its_squeeze():
     )  # to units of half its height
     assert torch.allclose(linear @ linear.T, torch.eye(2), atol=1e-6)
     assert torch.atan2(linear[1, 0], linear[0, 0]).item() == pytest.approx(0.5)
+
+
+def test_a_frame_in_what_a_frame_shows_is_a_frame_of_the_picture():
+    outer, inner = random_frames(), random_frames().flip(0)
+    upright = torch.zeros(6)
+    square = torch.tensor([0.0, 0.0, 1.0]).expand(6, 1, 3)
+    expected = frame_maps(outer, upright) @ torch.cat([frame_maps(inner, upright), square], dim=1)
+    assert torch.allclose(frame_maps(combine_frames(outer, inner), upright), expected, atol=1e-5)
+
+
+def test_frames_within_undoes_combining():
+    outer, inner = random_frames(), random_frames().flip(0)
+    assert torch.allclose(frames_within(combine_frames(outer, inner), outer), inner, atol=1e-5)

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from gender_recognizer import networks
+from gender_recognizer.framing import combine_frames, crop_frames
 from gender_recognizer.networks import NETWORKS, Normalize, SmallCNN, build_network
 
 IMAGES = torch.randint(0, 256, (3, 3, 100, 80), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -30,7 +31,7 @@ def test_float_and_uint8_pixels_give_the_same():
         assert torch.equal(network(IMAGES), network(IMAGES.float()))
 
 
-@pytest.mark.parametrize(("find_face", "parameters", "expected"), [(False, 694_210, 22.7e6), (True, 743_462, 24.9e6)])
+@pytest.mark.parametrize(("find_face", "parameters", "expected"), [(False, 561_858, 21.1e6), (True, 635_770, 24.7e6)])
 def test_smallcnn_is_as_small_as_it_says(find_face, parameters, expected):
     network = SmallCNN(find_face=find_face).eval()
     multiply_adds = []
@@ -48,21 +49,41 @@ def test_smallcnn_is_as_small_as_it_says(find_face, parameters, expected):
 def test_before_training_the_whole_picture_is_the_face():
     network = SmallCNN(find_face=True).eval()
     with torch.no_grad():
-        features, frames = network.look(IMAGES)
-        network.finder = network.pool = None
+        features, said = network.look(IMAGES)
+        network.finders, network.pool = torch.nn.ModuleList(), None
         plain, nothing = network.look(IMAGES)
-    assert torch.equal(frames, torch.zeros(3, 4))
-    assert nothing is None
+    assert [frames.tolist() for frames in said] == [torch.zeros(3, 4).tolist()] * 2
+    assert nothing == []
     assert torch.allclose(features, plain, atol=1e-3)
+
+
+def test_the_second_finder_and_the_rest_look_where_the_finders_before_them_said():
+    network = SmallCNN(find_face=True).eval()
+    seen = []
+    network.finders[1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    network.stem.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    outer, inner = torch.tensor([0.2, -0.1, -0.5, 0.1]), torch.tensor([-0.3, 0.2, 0.2, -0.1])
+    with torch.no_grad():
+        network.finders[0].frame.bias.copy_(outer)
+        network.finders[1].frame.bias.copy_(inner)
+        said = network.look(IMAGES)[1]
+        normalized = network.normalize(IMAGES)
+    outer, inner = outer.expand(3, 4), inner.expand(3, 4)
+    assert torch.equal(said[0], outer)
+    assert torch.equal(said[1], inner)
+    assert torch.allclose(seen[0], crop_frames(normalized, outer))
+    assert torch.allclose(seen[1], crop_frames(normalized, combine_frames(outer, inner)))
 
 
 def test_frames_learn_from_frames_alone():
     network = SmallCNN(find_face=True)
-    features, frames = network.look(IMAGES)
+    features, said = network.look(IMAGES)
     features.sum().backward()
-    assert all(parameter.grad is None for parameter in network.finder.parameters())
-    frames.sum().backward()
-    assert network.finder.frame.bias.grad.tolist() == [3.0] * 4
+    assert all(parameter.grad is None for parameter in network.finders.parameters())
+    said[1].sum().backward(retain_graph=True)
+    assert all(parameter.grad is None for parameter in network.finders[0].parameters())
+    said[0].sum().backward()
+    assert [finder.frame.bias.grad.tolist() for finder in network.finders] == [[3.0] * 4] * 2
 
 
 def test_normalize_brings_mean_to_0_and_std_to_1():

@@ -1,6 +1,10 @@
 import tomllib
 
-from conftest import PROJECT
+import pytest
+from conftest import PROJECT, train_settings
+
+from gender_recognizer.augment import Augmentation
+from gender_recognizer.classifier import GenderClassifier
 
 
 def test_both_lists_of_tested_versions_agree():
@@ -12,6 +16,16 @@ def test_every_config_begins_with_its_command():
     for path in (PROJECT / "configs").rglob("*.yaml"):
         text = path.read_text().removeprefix("# @package _global_\n")  # which Hydra wants first
         assert text.startswith("# python scripts/"), path
+
+
+@pytest.mark.parametrize("recipe", sorted(path.stem for path in (PROJECT / "configs/recipe").glob("*.yaml")))
+def test_recipes_fit_the_options_there_are(recipe):
+    settings = train_settings(f"recipe={recipe}", shrink=False)
+    if "pretrained" in settings["model"]:
+        settings["model"]["pretrained"] = False
+    Augmentation(**settings["data"]["augmentation"])
+    classifier = GenderClassifier(settings["data"]["classes"], settings["model"], **settings["classifier"])
+    assert any(parameter.requires_grad for parameter in classifier.parameters())
 
 
 def test_library_imports_neither_hydra_nor_omegaconf():

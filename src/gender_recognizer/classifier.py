@@ -1,5 +1,6 @@
 """The LightningModule: loss, metrics, optimizer and schedule around a network."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 import lightning
@@ -12,6 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
 from torchmetrics.wrappers import ClasswiseWrapper
 
 from gender_recognizer.calibration import Scaling
+from gender_recognizer.framing import frames_within
 from gender_recognizer.images import IMAGE_SIZE, LOADER_VERSION
 from gender_recognizer.networks import build_network
 
@@ -69,7 +71,7 @@ class GenderClassifier(lightning.LightningModule):
             teacher_share: share of the target that is the teachers' probability instead of the label.
             teacher_features: number of features of the teachers that the network's own should tell; 0 for none.
             feature_weight: weight of the error in telling them.
-            learning_part: the only part of the network that learns, such as `finder`; None for all of it.
+            learning_part: the only part of the network that learns, such as `finders`; None for all of it.
             image_size: (height, width) of the pictures; travels in the checkpoint.
             loader_version: version of the loader of the pictures; travels in the checkpoint.
 
@@ -113,18 +115,18 @@ class GenderClassifier(lightning.LightningModule):
     def training_step(self, batch: TrainingBatch | tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the loss of a batch, with label smoothing."""
         images, targets, frames, guidance = TrainingBatch(*batch)
-        found = None
+        said: list[Tensor] = []
         if hasattr(self.network, "look"):
-            features, found = self.network.look(images)
+            features, said = self.network.look(images)
             logits = self.network.head(features).float()
         else:
             logits = self(images).float()
         loss = nn.functional.cross_entropy(logits, targets, label_smoothing=self.hparams["label_smoothing"])
         if guidance is not None:
             loss = self._guided_loss(loss, logits, features, guidance)
-        if found is not None:  # pictures that nothing moved are where they were
-            frames = torch.zeros_like(found) if frames is None else frames
-            loss = loss + self.hparams["frame_weight"] * frame_loss(found, frames)
+        if said:  # pictures that nothing moved are where they were
+            frames = torch.zeros_like(said[0]) if frames is None else frames
+            loss = loss + self.hparams["frame_weight"] * frame_loss(said, frames)
         self.outputs["train"].append((logits.detach(), targets))
         return loss
 
@@ -191,9 +193,19 @@ class GenderClassifier(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def frame_loss(found: Tensor, frames: Tensor) -> Tensor:
-    """Return the mean error of frames `(N, 4)`: absolute where it is large, squared below 0.1."""
-    return nn.functional.smooth_l1_loss(found.float(), frames, beta=0.1, reduction="none").sum(dim=1).mean()
+def frame_loss(said: Sequence[Tensor], frames: Tensor) -> Tensor:
+    """Return the error of frames: absolute where it is large, squared below 0.1; mean over pictures, sum of the looks.
+
+    Args:
+        said: float `(N, 4)` for each look, in what the frames before it show.
+        frames: `(N, 4)`, the true ones, in the whole picture.
+    """
+    loss = frames.new_zeros(())
+    for look in said:
+        errors = nn.functional.smooth_l1_loss(look.float(), frames, beta=0.1, reduction="none")
+        loss = loss + errors.sum(dim=1).mean()
+        frames = frames_within(frames, look.detach().float())
+    return loss
 
 
 class MeanCrossEntropy(MeanMetric):

@@ -52,7 +52,7 @@ def start_from(classifier: GenderClassifier, path: Path) -> None:
     """
     source = load_classifier(path)[0]
     weights, own = source.network.state_dict(), classifier.network.state_dict()
-    weights |= {name: own[name] for name in own.keys() - weights.keys() if name.startswith(("finder.", "pool."))}
+    weights |= {name: own[name] for name in own.keys() - weights.keys() if name.startswith(("finders.", "pool."))}
     head = _head_name(source.network)
     theirs, ours = source.hparams["network"], classifier.hparams["network"]
     if theirs["name"] != ours["name"] or _shapes(weights, head) != _shapes(own, head):

@@ -15,7 +15,7 @@ FRAME_SIZE = 4
 
 
 def crop_frames(images: Tensor, frames: Tensor) -> Tensor:
-    """Return what frames show, float32 `(N, 3, H, W)`, interpolated linearly; outside the picture its edge goes on.
+    """Return what frames show, float `(N, 3, H, W)`, interpolated linearly; outside the picture its edge goes on.
 
     Args:
         images: float `(N, 3, H, W)`.
@@ -24,8 +24,7 @@ def crop_frames(images: Tensor, frames: Tensor) -> Tensor:
     x, y, log_size, log_aspect = frames.float().unbind(dim=1)
     columns = _interpolation(x, (log_size - log_aspect).exp(), images.shape[3])
     rows = _interpolation(y, log_size.exp(), images.shape[2])
-    with torch.autocast(images.device.type, enabled=False):
-        return rows @ (images.float() @ columns.mT)
+    return rows @ (images @ columns.mT)
 
 
 def _interpolation(centre: Tensor, size: Tensor, count: int) -> Tensor:
@@ -41,6 +40,22 @@ def _interpolation(centre: Tensor, size: Tensor, count: int) -> Tensor:
     position = centre[:, None] * (count / 2) + size[:, None] * steps + (count - 1) / 2
     distance = position.clamp(0, count - 1)[:, :, None] - pixels
     return functional.relu(1 - distance.abs()).unsqueeze(1)
+
+
+def combine_frames(outer: Tensor, inner: Tensor) -> Tensor:
+    """Return frames `(N, 4)` in the picture, from frames `inner` in what the frames `outer` show of it."""
+    x, y, log_size, log_aspect = outer.unbind(dim=1)
+    inner_x, inner_y, inner_log_size, inner_log_aspect = inner.unbind(dim=1)
+    x, y = x + (log_size - log_aspect).exp() * inner_x, y + log_size.exp() * inner_y
+    return torch.stack([x, y, log_size + inner_log_size, log_aspect + inner_log_aspect], dim=1)
+
+
+def frames_within(frames: Tensor, outer: Tensor) -> Tensor:
+    """Return what `combine_frames(outer, ...)` makes `frames` of: frames `(N, 4)` in what the frames `outer` show."""
+    _, _, log_size, log_aspect = outer.unbind(dim=1)
+    off_x, off_y, log_zoom, log_stretch = (frames - outer).unbind(dim=1)
+    off_x, off_y = off_x * (log_aspect - log_size).exp(), off_y * (-log_size).exp()
+    return torch.stack([off_x, off_y, log_zoom, log_stretch], dim=1)
 
 
 def frame_maps(frames: Tensor, tilt: Tensor) -> Tensor:

@@ -124,7 +124,8 @@ def load_classifier(path: Path) -> "tuple[GenderClassifier, ModelInfo]":
     """Return the classifier of a `.ckpt` in evaluation mode, on the CPU, and what the file says of it.
 
     Raises:
-        ValueError: the file is no checkpoint of ours, would run code, or was made for other pictures.
+        ValueError: the file is no checkpoint of ours, would run code, or was made for other pictures or by another
+            version.
     """
     import torch
 
@@ -145,7 +146,13 @@ def load_classifier(path: Path) -> "tuple[GenderClassifier, ModelInfo]":
     info = ModelInfo(settings["classes"], **carried)
     network = settings["network"] | ({"pretrained": False} if "pretrained" in settings["network"] else {})
     classifier = GenderClassifier(**settings | {"network": network})  # its weights are here: fetch no others
-    classifier.load_state_dict(checkpoint["state_dict"])
+    try:
+        classifier.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError:
+        raise ValueError(
+            f"'{path}' holds a {network['name']} of another version of gender_recognizer; train it anew, or label with "
+            "the .onnx file of it"
+        ) from None
     return classifier.eval(), info
 
 
