@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from gender_recognizer.classifier import GenderClassifier
+from gender_recognizer.classifier import GenderClassifier, frame_loss
+from gender_recognizer.framing import frames_within
 
 NETWORK = {"name": "smallcnn", "widths": [4], "stem_width": 4}
 
@@ -89,6 +90,15 @@ def test_a_warm_up_of_exactly_one_step_is_scheduled():
     assert rates[0] > 0.9
     assert rates == sorted(rates, reverse=True)
     assert rates[-1] < 0.01
+
+
+def test_each_look_is_held_against_what_it_could_see():
+    frames, first = torch.tensor([[0.3, -0.2, -0.6, 0.1]]), torch.tensor([[0.2, -0.1, -0.5, 0.0]])
+    second = frames_within(frames, first)
+    assert frame_loss([frames, torch.zeros(1, 4)], frames) == 0
+    assert frame_loss([first, second], frames) == frame_loss([first], frames) > 0
+    worse = frame_loss([first, second + 0.2], frames) - frame_loss([first, second], frames)
+    assert worse.item() == pytest.approx(4 * (0.2 - 0.05))
 
 
 def test_only_the_part_that_should_learns():

@@ -2,6 +2,7 @@ import tomllib
 
 import pytest
 from conftest import PROJECT, train_settings
+from hydra.errors import MissingConfigException
 
 from gender_recognizer.augment import Augmentation
 from gender_recognizer.classifier import GenderClassifier
@@ -26,6 +27,11 @@ def test_recipes_fit_the_options_there_are(recipe):
     Augmentation(**settings["data"]["augmentation"])
     classifier = GenderClassifier(settings["data"]["classes"], settings["model"], **settings["classifier"])
     assert any(parameter.requires_grad for parameter in classifier.parameters())
+
+
+def test_recipes_that_do_not_exist_are_refused():
+    with pytest.raises(MissingConfigException, match="recipe/fats"):
+        train_settings("recipe=fats")
 
 
 def test_library_imports_neither_hydra_nor_omegaconf():

@@ -111,9 +111,8 @@ class TensorBoardPictures(Callback):
         # TensorBoard cuts the outer bins at the smallest and largest value: these edges leave all equally wide.
         edges = np.linspace(0, len(data.classes) - 1, len(data.classes) + 1)
         for part, dataset in data.parts.items():
-            if not len(dataset):
-                continue
-            writer.add_histogram(f"class_balance/{part}", dataset.targets, bins=edges)
+            if len(dataset):
+                writer.add_histogram(f"class_balance/{part}", dataset.targets, bins=edges)
         first_batch = list(islice(data.train_dataloader().sampler, GRID_IMAGES))
         images = data.parts["train"].__getitems__(first_batch)[0]
         if data.augmentation is not None:

@@ -107,7 +107,7 @@ class PositionPool(nn.Module):
 
 
 FINDER_WIDTHS = ((16, 32, 48, 48), (16, 24, 32, 32))
-"""Of the finder that sees the whole picture, and of the one that sees what the first took for the face."""
+"""Channels of the finder that sees the whole picture, and of the one that sees what the first took for the face."""
 
 
 class SmallCNN(nn.Module):
@@ -137,8 +137,8 @@ class SmallCNN(nn.Module):
                 the one before.
             depth: blocks in each stage.
             dropout: share of the last features zeroed in training.
-            width: channels of the first stage; the other stages and the first convolution then have as many times
-                as many as in the defaults, whatever `stem_width` and `widths` say.
+            width: channels of the first stage, in place of `stem_width` and `widths`; the first convolution and the
+                other stages then keep the proportions that they have in the defaults.
             find_face: find the face first, in pictures of 100x80.
 
         Raises:
@@ -150,7 +150,7 @@ class SmallCNN(nn.Module):
                 raise ValueError(f"model.width is {width}; expected a whole number, 2 or more")
             stem_width, widths = round(width * 2 / 3), [width, 2 * width, 4 * width, round(width * 20 / 3)]
         self.normalize = Normalize()
-        self.finders = nn.ModuleList([FaceFinder(widths) for widths in FINDER_WIDTHS] if find_face else [])
+        self.finders = nn.ModuleList([FaceFinder(channels) for channels in FINDER_WIDTHS] if find_face else [])
         self.stem = nn.Sequential(ConvNorm(3, stem_width, 3, 2), ConvNorm(stem_width, widths[0], 3, 2))
         blocks, channels = [], widths[0]
         for stage, width in enumerate(widths):
