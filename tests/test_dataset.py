@@ -10,7 +10,7 @@ import pytest
 from conftest import BLUE, RED, save_picture
 
 from gender_recognizer import dataset
-from gender_recognizer.dataset import FaceDataset, ImageCache, list_samples, read_metadata
+from gender_recognizer.dataset import LARGE_SIZE, FaceDataset, ImageCache, list_samples, read_metadata
 from gender_recognizer.images import load_image, load_or_reason
 
 CLASSES = ("female", "male")
@@ -77,6 +77,16 @@ def test_cache_is_used_again_and_rebuilt_when_a_file_changes(paths, tmp_path, mo
     assert np.array_equal(cache.images[0], load_image(paths[0]))
 
 
+def test_large_images_hold_what_the_loader_returns_and_are_made_again_with_the_cache(paths, tmp_path):
+    for colour in (RED, BLUE):
+        save_picture(paths[0], colour, 99)
+        large = ImageCache(paths, tmp_path / "cache").large_images()
+        assert large.shape == (6, 125, 100, 3)
+        assert not large[2].any()  # unreadable
+        for row in (0, 1, 3, 4, 5):
+            assert np.array_equal(large[row], load_image(paths[row], LARGE_SIZE))
+
+
 def test_groups_are_made_again_with_the_cache(paths, tmp_path):
     before = ImageCache(paths, tmp_path / "cache").near_duplicate_groups()
     paths[1].write_bytes(paths[0].read_bytes())
@@ -86,10 +96,10 @@ def test_groups_are_made_again_with_the_cache(paths, tmp_path):
 
 
 def slow_build(paths, folder, started):
-    def slow_load(path):
+    def slow_load(path, **options):
         started.set()
         time.sleep(0.3)
-        return load_or_reason(path)
+        return load_or_reason(path, **options)
 
     dataset.load_or_reason = slow_load
     ImageCache(paths, folder)

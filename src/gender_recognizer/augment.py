@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gender_recognizer.framing import frame_maps, inverse_maps, sampling_grid
+from gender_recognizer.images import IMAGE_SIZE
 
 MID_GREY = 127.5
 """Pixel value around which contrast changes."""
@@ -68,22 +69,23 @@ class Augmentation:
         """Return a changed copy of pictures, and where in it each picture as it was lies.
 
         Args:
-            images: uint8 `(N, 3, H, W)`.
+            images: uint8 `(N, 3, H, W)`; a quarter larger than what comes back, they lose no sharpness.
 
         Returns:
-            float32 `(N, 3, H, W)` in 0..255, and frames `(N, 4)` as `framing` describes them.
+            float32 `(N, 3, 100, 80)` in 0..255, and frames `(N, 4)` as `framing` describes them.
         """
         images = images.contiguous().float()
         anew = torch.rand(len(images), device=images.device) < self.reframe
         frames, tilt = self._draw_frames(anew)
-        grid = sampling_grid(inverse_maps(frame_maps(frames, tilt)), *images.shape[2:])
-        mirror = torch.where(torch.rand(len(images), device=images.device) < 0.5, -1.0, 1.0).view(-1, 1, 1)
-        source = torch.stack([grid[..., 0] * mirror, grid[..., 1]], dim=-1)
-        moved = torch.empty_like(images)
+        grid = sampling_grid(inverse_maps(frame_maps(frames, tilt)), *IMAGE_SIZE)
+        mirror = torch.where(torch.rand(len(images), device=images.device) < 0.5, -1.0, 1.0)
+        source = grid * torch.stack([mirror, torch.ones_like(mirror)], dim=1).view(-1, 1, 1, 2)
+        moved = images.new_empty(len(images), 3, *IMAGE_SIZE)
         moved[~anew] = functional.grid_sample(
             images[~anew], source[~anew], padding_mode="reflection", align_corners=False
         )
-        moved[anew] = self._surround(_soften(images, frames, anew), source, grid, anew)
+        others = images[anew.nonzero()[:, 0] - 1]
+        moved[anew] = self._surround(_soften(images[anew], frames[anew]), others, source[anew], grid[anew])
         self._erase(moved)
         self._blur(moved)
         return self._change_colours(moved), frames
@@ -105,19 +107,18 @@ class Augmentation:
         x, y = uniform() * (2 * self.shift + room_x), uniform() * (2 * self.shift + room_y)
         return torch.stack([x, y, log_size, log_aspect], dim=1), tilt
 
-    def _surround(self, images: Tensor, source: Tensor, grid: Tensor, chosen: Tensor) -> Tensor:
-        """Return the chosen pictures, moved, with other surroundings.
+    def _surround(self, images: Tensor, others: Tensor, source: Tensor, grid: Tensor) -> Tensor:
+        """Return pictures, moved, with other surroundings.
 
         Their edge goes on, or something else takes over, or both mix. A line between picture and surroundings would
         tell where the picture is better than the face does: it is soft, and cuts a random part of the margins off.
         """
-        near = functional.grid_sample(images[chosen], source[chosen], padding_mode="border", align_corners=False)
-        others = images.roll(1, dims=0)[chosen]
+        near = functional.grid_sample(images, source, padding_mode="border", align_corners=False)
         kind = torch.rand(len(near), 1, 1, 1, device=images.device)
         far = torch.where(kind < 0.2, _clouds(others), torch.where(kind < 0.4, _stripes(others), _pieces(others)))
         continued = torch.empty_like(kind).uniform_(-0.5, 1.5).clamp_(0, 1)
         around = torch.lerp(far, near, continued)
-        return torch.lerp(around, near, self._draw_masks(grid[chosen]))
+        return torch.lerp(around, near, self._draw_masks(grid))
 
     def _draw_masks(self, grid: Tensor) -> Tensor:
         """Return how much of each pixel `(N, 1, H, W)` is picture, from coordinates `(N, H, W, 2)` in it."""
@@ -168,9 +169,9 @@ class Augmentation:
             images[index, :, top : top + box_rows, left : left + box_columns] = colour
 
 
-def _soften(images: Tensor, frames: Tensor, chosen: Tensor) -> Tensor:
-    """Return the pictures; those chosen that become much smaller without the detail that would then flicker."""
-    small = chosen & (frames[:, 2] < math.log(0.65))
+def _soften(images: Tensor, frames: Tensor) -> Tensor:
+    """Return pictures; those that become much smaller without the detail that would then flicker."""
+    small = frames[:, 2] < math.log(0.65)
     softened = images.clone()
     half = functional.avg_pool2d(images[small], 2)
     softened[small] = functional.interpolate(half, images.shape[2:], mode="bilinear")
@@ -178,25 +179,25 @@ def _soften(images: Tensor, frames: Tensor, chosen: Tensor) -> Tensor:
 
 
 def _pieces(images: Tensor) -> Tensor:
-    """Return magnified pieces of pictures `(N, 3, H, W)`."""
+    """Return magnified pieces of pictures `(N, 3, H, W)`, float `(N, 3, 100, 80)`."""
     count, device = len(images), images.device
     zoom = torch.empty(count, 1, 1, device=device).uniform_(0.08, 0.5)
     corner = torch.empty(count, 2, 1, device=device).uniform_(-1, 1) * (1 - zoom)
     maps = torch.cat([torch.eye(2, device=device) * zoom, corner], dim=2)
-    grid = sampling_grid(maps, *images.shape[2:])
+    grid = sampling_grid(maps, *IMAGE_SIZE)
     return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
 def _clouds(images: Tensor) -> Tensor:
-    """Return random colours that flow into one another, in the shape of `images`."""
+    """Return random colours that flow into one another, float `(N, 3, 100, 80)`."""
     cells = int(torch.randint(2, 24, ()))
     colours = torch.rand(len(images), 3, cells, cells, device=images.device) * 255
-    return functional.interpolate(colours, images.shape[2:], mode="bilinear")
+    return functional.interpolate(colours, IMAGE_SIZE, mode="bilinear")
 
 
 def _stripes(images: Tensor) -> Tensor:
-    """Return stripes of two random colours, in the shape of `images`."""
-    count, _, height, width = images.shape
+    """Return stripes of two random colours, float `(N, 3, 100, 80)`."""
+    count, (height, width) = len(images), IMAGE_SIZE
     angle, thickness = torch.rand(2, count, 1, 1, 1, device=images.device)
     y = torch.arange(height, device=images.device).view(-1, 1) / height
     x = torch.arange(width, device=images.device) / height

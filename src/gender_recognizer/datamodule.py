@@ -27,6 +27,8 @@ PARTS = ("train", "validation", "test")
 class FaceDataModule(lightning.LightningDataModule):
     """Loaders of uint8 images `(N, 3, 100, 80)` with int64 targets `(N,)`; training batches are augmented.
 
+    Those are `dataset.LARGE_SIZE` until then.
+
     The split depends on the files, the fractions and `split_seed` alone: another call of `setup`, another
     process or another `seed` gives the same one.
 
@@ -56,7 +58,7 @@ class FaceDataModule(lightning.LightningDataModule):
 
         Args:
             root: folder that holds a folder of pictures for each class.
-            cache_dir: where the decoded pictures are kept, 24,000 bytes each.
+            cache_dir: where the decoded pictures are kept, 24,000 bytes each, and 37,500 for augmentation.
             classes: names of the class folders; their order is the order of the targets.
             test_root: a folder like `root` to test on; the test fraction then joins the training part.
             split: `grouped` keeps near duplicates in one part, `random` does not look for them.
@@ -101,6 +103,8 @@ class FaceDataModule(lightning.LightningDataModule):
         cache = open_pictures(self.root, self.classes, self.cache_dir)[0]
         if self.split == "grouped":
             cache.near_duplicate_groups()
+        if self.augmentation is not None:
+            cache.large_images()
         if self.teachers:
             teach(cache, self.teachers, self.classes)
         if self.test_root is not None:
@@ -120,6 +124,8 @@ class FaceDataModule(lightning.LightningDataModule):
         indices = split_indices(groups, self.fractions, self.split_seed)
         for part, index in zip(PARTS, indices, strict=True):
             self._add_part(part, cache, paths, targets, rows[index])
+        if self.augmentation is not None:
+            self.parts["train"].images = cache.large_images()
         if self.teachers:
             self.parts["train"].guidance = teach(cache, self.teachers, self.classes)[self.parts["train"].rows]
         if self.test_root is not None:

@@ -1,6 +1,7 @@
 """Samples of `<root>/<class>/`, decoded once into a memory-mapped cache, and the dataset that reads it."""
 
 import csv
+import functools
 import hashlib
 import json
 import logging
@@ -25,6 +26,10 @@ from gender_recognizer.images import IMAGE_SIZE, LOADER_VERSION, load_or_reason
 from gender_recognizer.listing import find_images
 
 logger = logging.getLogger(__name__)
+
+LARGE_SIZE = (125, 100)
+"""Height and width, in pixels, of what augmentation starts from: resampled once more, pictures stay as sharp as the
+loader makes them."""
 
 
 class Sample(NamedTuple):
@@ -114,13 +119,20 @@ class ImageCache:
     def __init__(self, paths: Sequence[Path], folder: Path) -> None:
         """Open the cache of `paths` in `folder`, building it when it is missing or any file has changed."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
+        self.folder, self._paths = folder, paths
         key = _cache_key(paths)
         with FileLock(folder / "lock"):
             if self._read_index().get("key") != key:
-                self._build(paths, key)
+                self._build(key)
             self.images: np.ndarray = np.load(folder / "images.npy", mmap_mode="r")
             self.unreadable = {int(row): why for row, why in self._read_index()["unreadable"].items()}
+
+    def large_images(self) -> np.ndarray:
+        """Return the same pictures at `LARGE_SIZE`, uint8 `(num_files, 125, 100, 3)`, decoded once."""
+        with FileLock(self.folder / "lock"):
+            if not (self.folder / "large.npy").exists():
+                self._decode("large.npy", LARGE_SIZE)
+            return np.load(self.folder / "large.npy", mmap_mode="r")
 
     def near_duplicate_groups(self) -> np.ndarray:
         """Return `duplicates.near_duplicate_groups` of the images, int64 `(num_files,)`, computed once."""
@@ -138,25 +150,32 @@ class ImageCache:
         except (FileNotFoundError, json.JSONDecodeError):
             return {}
 
-    def _build(self, paths: Sequence[Path], key: str) -> None:
-        """Decode all files with all cores."""
-        for name in ("index.json", "groups.npy"):
+    def _build(self, key: str) -> None:
+        """Decode all files; what was made of earlier ones goes."""
+        for name in ("index.json", "groups.npy", "large.npy"):
             (self.folder / name).unlink(missing_ok=True)
-        _require_free_space(self.folder, len(paths) * 3 * IMAGE_SIZE[0] * IMAGE_SIZE[1])
-        partial = self.folder / "images.partial.npy"
+        unreadable = self._decode("images.npy", IMAGE_SIZE)
+        (self.folder / "index.json").write_text(json.dumps({"key": key, "unreadable": unreadable}))
+
+    def _decode(self, name: str, shape: tuple[int, int]) -> dict[int, str]:
+        """Decode all files with all cores into a file of this name; return why some could not be, by row."""
+        paths = self._paths
+        _require_free_space(self.folder, len(paths) * 3 * shape[0] * shape[1])
+        partial = self.folder / f"{name.removesuffix('.npy')}.partial.npy"
         unreadable = {}
-        empty = np.zeros((*IMAGE_SIZE, 3), np.uint8)
+        empty = np.zeros((*shape, 3), np.uint8)
+        load = functools.partial(load_or_reason, shape=shape)
         with ThreadPoolExecutor(os.cpu_count()) as pool, partial.open("wb") as file:
             header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), *empty.shape)}
             np.lib.format.write_array_header_1_0(file, header)
             starts = range(0, len(paths), 1024)  # decoded no further ahead than this, however slow the disk is
-            results = chain.from_iterable(pool.map(load_or_reason, paths[start : start + 1024]) for start in starts)
+            results = chain.from_iterable(pool.map(load, paths[start : start + 1024]) for start in starts)
             for row, result in enumerate(tqdm(results, "decoding", len(paths), unit="img", disable=None)):
                 if isinstance(result, str):
                     unreadable[row], result = result, empty
                 file.write(result)  # in order, so that no page of a whole map stays in memory
-        os.replace(partial, self.folder / "images.npy")
-        (self.folder / "index.json").write_text(json.dumps({"key": key, "unreadable": unreadable}))
+        os.replace(partial, self.folder / name)
+        return unreadable
 
 
 def open_pictures(
@@ -224,10 +243,10 @@ def _require_free_space(folder: Path, needed: int) -> None:
 
 
 class FaceDataset(Dataset):
-    """Pictures of a cache with their targets: `(3, 100, 80)` uint8 tensor and int64 target.
+    """Pictures of a cache with their targets: `(3, H, W)` uint8 tensor and int64 target.
 
     With `guidance`, what teachers make of a picture, float32 `(num_outputs,)`, comes third. `__getitems__` reads a
-    whole batch at once, `(N, 3, 100, 80)` uint8 and `(N,)` int64, for loaders whose `collate_fn` hands it on; that is
+    whole batch at once, `(N, 3, H, W)` uint8 and `(N,)` int64, for loaders whose `collate_fn` hands it on; that is
     many times faster than one sample after another.
     """
 
@@ -237,7 +256,7 @@ class FaceDataset(Dataset):
         """Take the pictures `images[rows]`.
 
         Args:
-            images: uint8 `(num_files, 100, 80, 3)`.
+            images: uint8 `(num_files, H, W, 3)`.
             rows: int64 `(num_samples,)`, rows of `images`.
             targets: int64 `(num_samples,)`.
             guidance: float `(num_samples, num_outputs)` as `distillation.teach` makes it, or None.
@@ -262,7 +281,7 @@ class FaceDataset(Dataset):
         return tuple(values[0] for values in self.__getitems__([index]))
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, ...]:
-        """Return the batch `(N, 3, 100, 80)` uint8, `(N,)` int64 of these samples, and their guidance, if any."""
+        """Return the batch `(N, 3, H, W)` uint8, `(N,)` int64 of these samples, and their guidance, if any."""
         images = torch.from_numpy(self.images[self.rows[indices]]).permute(0, 3, 1, 2)
         targets = torch.from_numpy(self.targets[indices])
         if self.guidance is None:

@@ -64,7 +64,7 @@ class Picture(NamedTuple):
     """A decoded picture and what its file says of it.
 
     Attributes:
-        pixels: uint8 RGB `(100, 80, 3)`.
+        pixels: uint8 RGB `(100, 80, 3)`, unless another shape was asked for.
         size: width and height of the original, in pixels.
         frames: how many frames or pages the file has; `pixels` are the first.
         truncated: the file ends too early and the rest of the picture is grey.
@@ -79,8 +79,8 @@ class Picture(NamedTuple):
 T = TypeVar("T", Picture, Photograph)
 
 
-def load_image(path: str | os.PathLike[str]) -> np.ndarray:
-    """Return the picture in a file as uint8 RGB of shape (100, 80, 3).
+def load_image(path: str | os.PathLike[str], shape: tuple[int, int] = IMAGE_SIZE) -> np.ndarray:
+    """Return the picture in a file as uint8 RGB of shape (100, 80, 3), or of another height and width.
 
     The whole picture is resized, its EXIF turn applied, transparency laid on mid grey, the first frame of
     several taken, and 16-bit and float values scaled to 8 bits.
@@ -90,35 +90,41 @@ def load_image(path: str | os.PathLike[str]) -> np.ndarray:
         ValueError: its content is not a whole picture of one of `opening.FORMATS` with at most `MAX_PIXELS` pixels.
     """
     with open_regular(path)[0] as file:
-        return read_picture(file).pixels
+        return read_picture(file, shape=shape).pixels
 
 
-def load_or_reason(path: Path) -> np.ndarray | str:
+def load_or_reason(path: Path, shape: tuple[int, int] = IMAGE_SIZE) -> np.ndarray | str:
     """Return the picture in a file as `load_image` does or, when that fails, the reason."""
     try:
-        return load_image(path)
+        return load_image(path, shape)
     except OSError as error:
         return error.strerror or str(error)
     except ValueError as error:
         return str(error)
 
 
-def read_picture(file: BinaryIO, max_pixels: int = MAX_PIXELS, allow_truncated: bool = False) -> Picture:
+def read_picture(
+    file: BinaryIO,
+    max_pixels: int = MAX_PIXELS,
+    allow_truncated: bool = False,
+    shape: tuple[int, int] = IMAGE_SIZE,
+) -> Picture:
     """Return the picture in an open binary file, decoded as `load_image` does.
 
     Args:
         file: at its beginning.
         max_pixels: largest width x height that is decoded.
         allow_truncated: take what there is of a file that ends too early.
+        shape: height and width of its pixels.
 
     Raises:
         ValueError: the content is not a whole picture of one of `opening.FORMATS` with at most `max_pixels` pixels.
     """
     content = file.getvalue() if isinstance(file, BytesIO) else b""
     size = jpeg.read_plain_header(content)
-    if size and size[0] * size[1] <= max_pixels and (image := jpeg.decode_shrunk(content, size, IMAGE_SIZE[::-1])):
-        return Picture(_pixels(_shrunk(image, IMAGE_SIZE[::-1])), size)
-    return _read(file, max_pixels, allow_truncated, _to_picture)
+    if size and size[0] * size[1] <= max_pixels and (image := jpeg.decode_shrunk(content, size, shape[::-1])):
+        return Picture(_pixels(_shrunk(image, shape[::-1])), size)
+    return _read(file, max_pixels, allow_truncated, lambda image: _to_picture(image, shape=shape))
 
 
 def read_photograph(
@@ -182,9 +188,9 @@ def _decode(image: Image.Image, max_pixels: int, finish: Callable[[Image.Image],
         raise ValueError(f"broken picture data: {error}") from None
 
 
-def _to_picture(image: Image.Image, draft: bool = True) -> Picture:
+def _to_picture(image: Image.Image, draft: bool = True, shape: tuple[int, int] = IMAGE_SIZE) -> Picture:
     size = image.size
-    return Picture(_pixels(_resized(image, draft)), size, _count_frames(image))
+    return Picture(_pixels(_resized(image, draft, shape)), size, _count_frames(image))
 
 
 def _to_photograph(image: Image.Image, longest: int | None) -> Photograph:
@@ -205,10 +211,10 @@ def _count_frames(image: Image.Image) -> int:
         return 1
 
 
-def _resized(image: Image.Image, draft: bool) -> Image.Image:
-    """Decode an opened picture and bring it to 80 x 100 RGB, upright."""
+def _resized(image: Image.Image, draft: bool, shape: tuple[int, int]) -> Image.Image:
+    """Decode an opened picture and bring it to `shape` (height, width) in RGB, upright."""
     orientation = _load_orientation(image)
-    size = IMAGE_SIZE if orientation >= 5 else IMAGE_SIZE[::-1]  # Pillow's order: width, height
+    size = shape if orientation >= 5 else shape[::-1]  # Pillow's order: width, height
     decoded = None
     if draft and image.format == "JPEG" and image.mode == "RGB" and isinstance(image.fp, BytesIO):
         decoded = jpeg.decode_shrunk(image.fp.getvalue(), image.size, size)
@@ -223,8 +229,8 @@ def _shrunk(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
-    """Return uint8 `(100, 80, 3)` of a picture of that size in RGB."""
-    return np.frombuffer(image.tobytes("raw", "RGB"), np.uint8).reshape(*IMAGE_SIZE, 3).copy()
+    """Return uint8 `(H, W, 3)` of a picture in RGB."""
+    return np.frombuffer(image.tobytes("raw", "RGB"), np.uint8).reshape(image.height, image.width, 3).copy()
 
 
 def _load_orientation(image: Image.Image) -> int:
