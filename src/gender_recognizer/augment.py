@@ -114,9 +114,12 @@ class Augmentation:
         tell where the picture is better than the face does: it is soft, and cuts a random part of the margins off.
         """
         near = functional.grid_sample(images, source, padding_mode="border", align_corners=False)
-        kind = torch.rand(len(near), 1, 1, 1, device=images.device)
-        far = torch.where(kind < 0.2, _clouds(others), torch.where(kind < 0.4, _stripes(others), _pieces(others)))
-        continued = torch.empty_like(kind).uniform_(-0.5, 1.5).clamp_(0, 1)
+        kind = torch.rand(len(near), device=images.device)
+        far = torch.empty_like(near)
+        for make, chosen in ((_clouds, kind < 0.2), (_stripes, (kind >= 0.2) & (kind < 0.4)), (_pieces, kind >= 0.4)):
+            if chosen.any():
+                far[chosen] = make(others[chosen])
+        continued = torch.empty(len(near), 1, 1, 1, device=images.device).uniform_(-0.5, 1.5).clamp_(0, 1)
         around = torch.lerp(far, near, continued)
         return torch.lerp(around, near, self._draw_masks(grid))
 
