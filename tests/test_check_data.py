@@ -22,7 +22,7 @@ import check_data
 from command import register_resolvers
 
 FAIRFACE = PROJECT.parent / "shared" / "faces" / "fairface"
-TINTS = {"female": (90, -30, -60), "male": (-60, -30, 90)}
+TINTS = {"female": (120, -60, -90), "male": (-90, -60, 120)}
 WRONG = {"female/wrong_0.png", "female/wrong_1.png", "male/wrong_2.png", "male/wrong_3.png"}
 
 

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from gender_recognizer import networks
+from gender_recognizer.classifier import frame_loss
 from gender_recognizer.framing import combine_frames, crop_frames
 from gender_recognizer.networks import NETWORKS, Normalize, SmallCNN, build_network
 
@@ -73,6 +74,17 @@ def test_the_second_finder_and_the_rest_look_where_the_finders_before_them_said(
     assert torch.equal(said[1], inner)
     assert torch.allclose(seen[0], crop_frames(normalized, outer))
     assert torch.allclose(seen[1], crop_frames(normalized, combine_frames(outer, inner)))
+
+
+def test_finders_that_say_absurd_frames_still_give_numbers():
+    """A finder that has hardly learned said a size of e to the 71st: the class was not a number."""
+    network = SmallCNN(find_face=True).eval()
+    for size in (71.0, -90.0, 1e30):
+        for finder in network.finders:
+            finder.frame.bias.data = torch.tensor([1.0, -1.0, size, -size])
+        logits, said = network(torch.rand(2, 3, 100, 80) * 255), network.look(torch.rand(2, 3, 100, 80) * 255)[1]
+        assert logits.isfinite().all()
+        assert frame_loss(said, torch.zeros(2, 4)).isfinite()
 
 
 def test_frames_learn_from_frames_alone():

@@ -13,7 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
 from torchmetrics.wrappers import ClasswiseWrapper
 
 from gender_recognizer.calibration import Scaling
-from gender_recognizer.framing import frames_within
+from gender_recognizer.framing import frames_within, limit_frames
 from gender_recognizer.images import IMAGE_SIZE, LOADER_VERSION
 from gender_recognizer.networks import build_network
 
@@ -204,7 +204,7 @@ def frame_loss(said: Sequence[Tensor], frames: Tensor) -> Tensor:
     for look in said:
         errors = nn.functional.smooth_l1_loss(look.float(), frames, beta=0.1, reduction="none")
         loss = loss + errors.sum(dim=1).mean()
-        frames = frames_within(frames, look.detach().float())
+        frames = frames_within(frames, limit_frames(look.detach().float()))
     return loss
 
 

@@ -13,6 +13,9 @@ from torch.nn import functional
 FRAME_SIZE = 4
 """Numbers of a frame."""
 
+_LARGEST = 4.0
+"""Of each number of a frame, either way: 54 times the picture's size, or two pictures away."""
+
 
 def crop_frames(images: Tensor, frames: Tensor) -> Tensor:
     """Return what frames show, float `(N, 3, H, W)`, interpolated linearly; outside the picture its edge goes on.
@@ -40,6 +43,14 @@ def _interpolation(centre: Tensor, size: Tensor, count: int) -> Tensor:
     position = centre[:, None] * (count / 2) + size[:, None] * steps + (count - 1) / 2
     distance = position.clamp(0, count - 1)[:, :, None] - pixels
     return functional.relu(1 - distance.abs()).unsqueeze(1)
+
+
+def limit_frames(frames: Tensor) -> Tensor:
+    """Return frames `(N, 4)` no larger, smaller or farther away than makes sense.
+
+    What a network says that has hardly learned can be so large that its exponential is no number any more.
+    """
+    return frames.clamp(-_LARGEST, _LARGEST)
 
 
 def combine_frames(outer: Tensor, inner: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torchvision
 from torch import Tensor, nn
 
 from gender_recognizer.face_resnet import FaceResNet
-from gender_recognizer.framing import FRAME_SIZE, combine_frames, crop_frames
+from gender_recognizer.framing import FRAME_SIZE, combine_frames, crop_frames, limit_frames
 from gender_recognizer.images import IMAGE_SIZE
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -173,7 +173,7 @@ class SmallCNN(nn.Module):
         frames: Tensor | None = None
         for finder in self.finders:
             said.append(finder(seen))
-            latest = said[-1].detach().float()
+            latest = limit_frames(said[-1].detach().float())
             frames = latest if frames is None else combine_frames(frames, latest)
             seen = crop_frames(images, frames)
         maps = self.blocks(self.stem(seen))
