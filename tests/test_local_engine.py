@@ -40,7 +40,7 @@ def test_records_depend_neither_on_batches_nor_workers_nor_neighbours(files):
 
 
 def test_a_checkpoint_labels_in_threads_like_its_onnx_file():
-    faces = list(Folder(PROJECT / "data" / "sample"))[::7]  # where there is no face, rounding decides where one is found
+    faces = list(Folder(PROJECT / "data" / "sample"))[::7]  # rounding decides where a face is found if there is none
     onnx, torch = (
         Choice(BUNDLED_MODEL.with_name(f"smallcnn.{ending}"), "cpu", "a test") for ending in ("onnx", "ckpt")
     )
