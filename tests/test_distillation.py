@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import train_settings
+from conftest import BLUE, RED, save_picture, train_settings
 from train import train
 
 from gender_recognizer.classifier import GenderClassifier, TrainingBatch
@@ -43,6 +43,18 @@ def test_guidance_is_computed_once_for_a_teacher(cache, teacher, monkeypatch):
     first = teach(cache, [teacher], CLASSES)
     monkeypatch.setattr("gender_recognizer.distillation._outputs", lambda *_: pytest.fail("asked again"))
     np.testing.assert_array_equal(teach(cache, [teacher], CLASSES), first)
+
+
+def test_guidance_is_computed_anew_when_a_picture_changes(tmp_path, teacher):
+    for colour in (RED, BLUE):
+        pictures = [
+            save_picture(tmp_path / f"data/{name}/{index}.png", RED, index) for index in (0, 1) for name in CLASSES
+        ]
+        save_picture(pictures[0], colour, 7)
+        cache = open_pictures(tmp_path / "data", CLASSES, tmp_path / "changing")[0]
+        guidance = teach(cache, [teacher], CLASSES)
+        fresh = open_pictures(tmp_path / "data", CLASSES, tmp_path / f"fresh_{colour}")[0]
+        np.testing.assert_array_equal(guidance, teach(fresh, [teacher], CLASSES))
 
 
 def test_several_teachers_agree_on_their_mean_and_show_all_their_features(cache, teacher, tmp_path):

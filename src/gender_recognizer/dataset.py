@@ -152,8 +152,9 @@ class ImageCache:
 
     def _build(self, key: str) -> None:
         """Decode all files; what was made of earlier ones goes."""
-        for name in ("index.json", "groups.npy", "large.npy"):
-            (self.folder / name).unlink(missing_ok=True)
+        names = ("index.json", "groups.npy", "large.npy")
+        for path in [*(self.folder / name for name in names), *self.folder.glob("teacher-*.npy")]:
+            path.unlink(missing_ok=True)
         unreadable = self._decode("images.npy", IMAGE_SIZE)
         (self.folder / "index.json").write_text(json.dumps({"key": key, "unreadable": unreadable}))
 
@@ -217,7 +218,7 @@ def read_blocks(images: np.ndarray, size: int = 1024) -> Iterator[np.ndarray]:
 
 def _cache_key(paths: Sequence[Path]) -> str:
     """Return a digest of the loader's version and of each file's path, size and time of change."""
-    digest = hashlib.sha256(f"{LOADER_VERSION} {IMAGE_SIZE}".encode())
+    digest = hashlib.sha256(f"{LOADER_VERSION} {IMAGE_SIZE} {LARGE_SIZE}".encode())
     for path in paths:
         try:
             status = path.stat()
