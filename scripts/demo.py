@@ -9,7 +9,7 @@ the process_results.json that process.py would write. Needs the extra demo: uv s
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -25,15 +25,13 @@ from gender_recognizer.page import render
 from gender_recognizer.recognizer import Recognizer
 from gender_recognizer.uploads import Upload, UploadStore
 
-# Read by gradio and what it brings along when they are imported; nobody is told anything.
-os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "OTEL_SDK_DISABLED": "true"}
 try:
     import gradio
     import uvicorn
     from fastapi import FastAPI
-    from starlette.datastructures import Headers, MutableHeaders
     from starlette.middleware.trustedhost import TrustedHostMiddleware
-    from starlette.responses import PlainTextResponse
+
+    from gender_recognizer.page_guard import Guard
 except ImportError:
     gradio = None
 
@@ -50,13 +48,6 @@ STYLE = PROJECT / "src" / "gender_recognizer" / "templates" / "demo.css"
 SAMPLE = PROJECT / "data" / "sample"
 SAMPLE_SIZE = 6
 """Pictures of each folder of the sample that its button takes."""
-
-POLICY = (
-    "default-src 'self'; img-src 'self' data: blob:; font-src 'self' data:; style-src 'self' 'unsafe-inline'; "
-    "script-src 'self' 'unsafe-inline' 'unsafe-eval'; worker-src 'self' blob:; form-action 'self'; base-uri 'self'; "
-    "object-src 'none'; frame-ancestors 'none'"
-)
-"""Makes the browser itself refuse every request to another machine."""
 
 INTRODUCTION = """
 <h1>Female or male, as annotators saw it</h1>
@@ -167,30 +158,6 @@ def build_blocks(page: Page, min_confidence: float, local: bool) -> "gradio.Bloc
     return blocks
 
 
-class Guard:
-    """Middleware: refuses uploads that are too large as a whole, and gives each answer the page's security policy."""
-
-    def __init__(self, app: Callable, max_bytes: int) -> None:
-        """Take the application and the largest upload."""
-        self.app, self.max_bytes = app, max_bytes
-
-    async def __call__(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
-        """Answer a request."""
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-        length = Headers(scope=scope).get("content-length", "")
-        if scope["path"].endswith("/upload") and not (length.isdigit() and int(length) <= self.max_bytes):
-            return await PlainTextResponse("too much at once; drop fewer pictures", 413)(scope, receive, send)
-
-        async def send_with_policy(message: dict[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["content-security-policy"], headers["referrer-policy"] = POLICY, "no-referrer"
-            await send(message)
-
-        return await self.app(scope, receive, send_with_policy)
-
-
 def build_app(settings: dict[str, Any], store: UploadStore) -> "FastAPI":
     """Return the web application; when it stops, the store is emptied."""
 
@@ -204,12 +171,14 @@ def build_app(settings: dict[str, Any], store: UploadStore) -> "FastAPI":
     local = settings["host"] in LOCAL
     page = Page(store, offered_models(settings["model_path"], settings["host"]), Path(settings["outputs"]))
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(Guard, max_bytes=store.max_files * store.max_file_bytes)
+    app.add_middleware(Guard, incoming=store.incoming, max_bytes=store.max_files * store.max_file_bytes)
     if local:  # another site cannot make a browser here take this page for its own
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOCAL, "[::1]"])
+    blocks = build_blocks(page, settings["min_confidence"], local)
+    blocks.has_launched = blocks.is_running = True  # else gradio does not check the files that its clients name
     return gradio.mount_gradio_app(
         app,
-        build_blocks(page, settings["min_confidence"], local),
+        blocks,
         path="/",
         footer_links=[],
         run_history=False,

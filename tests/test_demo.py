@@ -1,4 +1,6 @@
 import base64
+import http.client
+import json
 import os
 import re
 import shutil
@@ -24,6 +26,7 @@ from playwright.sync_api import sync_playwright
 
 from gender_recognizer.demo_page import show_labels
 from gender_recognizer.listing import File
+from gender_recognizer.page_guard import Guard
 from gender_recognizer.recognizer import Recognizer
 from gender_recognizer.uploads import UploadStore
 
@@ -251,6 +254,117 @@ def test_command_says_where_the_page_is_and_leaves_nothing(tmp_path):
         assert not list(tmp_path.iterdir())
     finally:
         server.kill()
+
+
+def post(address, path, content):
+    """Send JSON to the page's server; returns the status and what it says."""
+    request = urllib.request.Request(
+        f"{address}/gradio_api/{path}", json.dumps(content).encode(), {"content-type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def fire(address, event, values):
+    """Do what a client of gradio's queue does: join it with values for an event, and return all that it is told."""
+    session = f"visitor{event}"
+    joined = {"data": values, "fn_index": event, "session_hash": session, "trigger_id": None, "event_data": None}
+    status, text = post(address, "queue/join", joined)
+    if status != 200:
+        return text
+    with urllib.request.urlopen(f"{address}/gradio_api/queue/data?session_hash={session}", timeout=60) as answer:
+        told = []
+        while not told or "close_stream" not in told[-1]:
+            told.append(answer.readline().decode())
+    return "".join(told)
+
+
+def events(address):
+    """Return the number of each event that a client may send, with how many values it takes."""
+    with urllib.request.urlopen(f"{address}/config", timeout=30) as answer:
+        config = json.loads(answer.read())
+    return [(event["id"], len(event["inputs"])) for event in config["dependencies"]]
+
+
+def file_data(path, **more):
+    return {"path": str(path), "meta": {"_type": "gradio.FileData"}, "orig_name": "a.jpg"} | more
+
+
+@pytest.mark.parametrize("guarded", [True, False], ids=["all", "gradio alone"])
+def test_no_event_takes_a_file_that_is_no_upload(address, store, tmp_path, monkeypatch, guarded):
+    if not guarded:
+        monkeypatch.setattr(Guard, "_is_harmless", lambda self, body: True)
+    secret = tmp_path / "secret.jpg"
+    shutil.copy(SAMPLE / "female" / "001.jpg", secret)
+    (tmp_path / "link.jpg").symlink_to(secret)
+    (store.incoming / "aa").mkdir()
+    (store.incoming / "aa" / "link.jpg").symlink_to(secret)
+    outside = [
+        file_data(secret),
+        file_data(tmp_path / "link.jpg"),
+        file_data(f"{store.incoming}/../../secret.jpg"),
+        file_data(os.path.relpath(secret)),
+        [file_data(secret)],
+        {"a": {"b": [file_data(secret)]}},
+        file_data(secret, is_stream=True),
+        file_data(secret, url=f"{address}/gradio_api/file={secret}"),
+    ]
+    slots = [(event, slot, count) for event, count in events(address) for slot in range(count)]
+    assert len({event for event, *_ in slots}) >= 8
+    for event, slot, count in slots:
+        for payload in outside:
+            values = ["", "", "", 0, False][:count]
+            values[slot] = payload
+            told = fire(address, event, values)
+            assert '"success":true' not in told.replace(" ", "")
+            assert "incoming" not in told
+        assert not [file for file in store.incoming.rglob("*") if file.is_file() and not file.is_symlink()]
+    assert not list(store.incoming.parent.glob("visit_*/*"))
+
+
+def test_no_event_makes_the_server_ask_another_machine(address, monkeypatch):
+    contacted = record_connections(monkeypatch)
+    for event, count in events(address):
+        for slot in range(count):
+            for place in ("https://example.org/a.jpg", "http://192.0.2.1/a.jpg", "ftp://example.org/a.jpg", "//x/a"):
+                values = ["", "", "", 0, False][:count]
+                values[slot] = file_data(place)
+                assert "not a file that you have uploaded" in fire(address, event, values)
+    assert contacted <= {"127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "gradio_api/file=/etc/hostname",
+        "gradio_api/file=https://example.org/a.jpg",
+        "gradio_api/file//etc/hostname",
+        "gradio_api/proxy=https://example.org/",
+        "gradio_api/run/show",
+        "gradio_api/stream/a/b/1/playlist.m3u8",
+        "gradio_api/openapi.json",
+        "monitoring",
+        "docs",
+    ],
+)
+def test_there_is_nothing_on_the_server_but_the_page(address, path):
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"{address}/{path}", timeout=30)
+    assert post(address, path.removeprefix("gradio_api/"), {"data": [file_data("/etc/hostname")]})[0] == 404
+
+
+def test_an_event_that_is_no_json_or_too_long_is_refused(address):
+    request = urllib.request.Request(f"{address}/gradio_api/queue/join", b"[" * 200_000)
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(request, timeout=30)
+    connection = http.client.HTTPConnection(address.removeprefix("http://"))
+    connection.putrequest("POST", "/gradio_api/queue/join")
+    connection.putheader("content-length", "1000001")
+    connection.endheaders()
+    assert connection.getresponse().status == 413
 
 
 def find_chromium():

@@ -57,7 +57,6 @@ class RayEngine:
             ValueError: Ray or what the limits ask for is not installed, there is no such cluster, or the file is not a
                 model of ours.
         """
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no reports to anyone
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         try:
             import ray
