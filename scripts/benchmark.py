@@ -39,13 +39,13 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from gender_recognizer.images import IMAGE_SIZE, load_image
-from gender_recognizer.labelling import Limits
-from gender_recognizer.listing import Folder, find_images
-from gender_recognizer.local_engine import LocalEngine
-from gender_recognizer.model_file import BUNDLED_MODEL
-from gender_recognizer.predictor import Choice, available_cores, load_predictor
-from gender_recognizer.result_log import ResultLog
+from gender_recognizer.labelling.labeller import Limits
+from gender_recognizer.labelling.local_engine import LocalEngine
+from gender_recognizer.labelling.result_log import ResultLog
+from gender_recognizer.models.model_file import BUNDLED_MODEL
+from gender_recognizer.models.predictor import Choice, available_cores, load_predictor
+from gender_recognizer.pictures.listing import Folder, find_images
+from gender_recognizer.pictures.loading import IMAGE_SIZE, load_image
 
 PROJECT = Path(__file__).resolve().parents[1]
 BATCH = 32
@@ -66,7 +66,7 @@ def label_plainly(paths: list[Path]) -> list[int]:
     """Label pictures one by one: open, resize as torchvision's `Resize` does, to a tensor, through the network."""
     import torch
 
-    from gender_recognizer.model_file import load_classifier
+    from gender_recognizer.models.model_file import load_classifier
 
     global _classifier
     _classifier = _classifier or load_classifier(BUNDLED_MODEL.with_name("smallcnn.ckpt"))[0]

@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image
 
 from gender_recognizer import Recognizer
-from gender_recognizer.faces import CROP_SCALE, FaceDetector, cut_face
-from gender_recognizer.images import convert_photograph
-from gender_recognizer.model_file import BUNDLED_MODEL
-from gender_recognizer.predictor import load_predictor
+from gender_recognizer.models.detector import CROP_SCALE, FaceDetector, cut_face
+from gender_recognizer.models.model_file import BUNDLED_MODEL
+from gender_recognizer.models.predictor import load_predictor
+from gender_recognizer.pictures.loading import convert_photograph
 
 SCALES = (0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15)
 TILTS = (0, 10, 30)

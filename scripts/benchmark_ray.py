@@ -3,11 +3,11 @@
 import time
 from pathlib import Path
 
-from gender_recognizer.labelling import Limits
-from gender_recognizer.listing import Folder
-from gender_recognizer.model_file import BUNDLED_MODEL
-from gender_recognizer.predictor import Choice
-from gender_recognizer.ray_engine import RayEngine
+from gender_recognizer.labelling.labeller import Limits
+from gender_recognizer.labelling.ray_engine import RayEngine
+from gender_recognizer.models.model_file import BUNDLED_MODEL
+from gender_recognizer.models.predictor import Choice
+from gender_recognizer.pictures.listing import Folder
 
 
 def images_per_second(folder: Path, num_workers: int) -> float:

@@ -8,9 +8,9 @@ import lightning
 import torch
 from train import build_data, trainer_arguments
 
-from gender_recognizer.callbacks import SeedEachStep, Speed
-from gender_recognizer.classifier import GenderClassifier
-from gender_recognizer.datamodule import FaceDataModule
+from gender_recognizer.data.datamodule import FaceDataModule
+from gender_recognizer.models.classifier import GenderClassifier
+from gender_recognizer.training.callbacks import SeedEachStep, Speed
 
 ROUNDS = 7
 STEPS = 60

@@ -17,11 +17,7 @@ import hydra
 from command import fail, find_root, register_resolvers
 from omegaconf import DictConfig, OmegaConf
 
-from gender_recognizer.check_report import write_check
-from gender_recognizer.data_checks import class_counts
-from gender_recognizer.dataset import read_metadata, read_split
-from gender_recognizer.duplicates import near_copies
-from gender_recognizer.findings import (
+from gender_recognizer.checks.findings import (
     Pictures,
     check_labels,
     check_looks,
@@ -31,8 +27,12 @@ from gender_recognizer.findings import (
     find_near_copies,
     find_shared,
 )
-from gender_recognizer.label_checks import extract_features
-from gender_recognizer.model_file import find_model, load_classifier
+from gender_recognizer.checks.labels import extract_features
+from gender_recognizer.checks.looks import class_counts
+from gender_recognizer.checks.report import write_check
+from gender_recognizer.data.dataset import read_metadata, read_split
+from gender_recognizer.data.duplicates import near_copies
+from gender_recognizer.models.model_file import find_model, load_classifier
 
 PARTS = ("train", "validation", "test")
 

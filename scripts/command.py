@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from omegaconf import OmegaConf
 
-from gender_recognizer.model_file import newest_run
+from gender_recognizer.models.model_file import newest_run
 
 PROJECT = Path(__file__).resolve().parents[1]
 logger = logging.getLogger("command")

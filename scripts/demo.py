@@ -18,12 +18,12 @@ import hydra
 from command import PROJECT, fail, register_resolvers
 from omegaconf import DictConfig, OmegaConf
 
-from gender_recognizer.demo_page import show_labels
-from gender_recognizer.listing import find_images
-from gender_recognizer.model_file import find_model
-from gender_recognizer.page import render
-from gender_recognizer.recognizer import Recognizer
-from gender_recognizer.uploads import Upload, UploadStore
+from gender_recognizer.demo.results import show_labels
+from gender_recognizer.demo.uploads import Upload, UploadStore
+from gender_recognizer.evaluation.pages import render
+from gender_recognizer.labelling.recognizer import Recognizer
+from gender_recognizer.models.model_file import find_model
+from gender_recognizer.pictures.listing import find_images
 
 try:
     import gradio
@@ -31,7 +31,7 @@ try:
     from fastapi import FastAPI
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    from gender_recognizer.page_guard import Guard
+    from gender_recognizer.demo.guard import Guard
 except ImportError:
     gradio = None
 

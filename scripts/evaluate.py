@@ -22,12 +22,10 @@ from command import fail, register_resolvers
 from evaluate_pictures import Pictures, describe_pictures, find_pictures, group_columns
 from omegaconf import DictConfig, OmegaConf
 
-from gender_recognizer.dataset import read_metadata
-from gender_recognizer.evaluation import by_group, evaluate, mcnemar
-from gender_recognizer.figures import worst_errors
-from gender_recognizer.model_file import find_model
-from gender_recognizer.predictor import Choice, Predictor, available_cores, choose_device, load_predictor
-from gender_recognizer.report import (
+from gender_recognizer.data.dataset import read_metadata
+from gender_recognizer.evaluation.figures import worst_errors
+from gender_recognizer.evaluation.metrics import by_group, evaluate, mcnemar
+from gender_recognizer.evaluation.report import (
     Results,
     estimate_values,
     log_to_tensorboard,
@@ -36,8 +34,10 @@ from gender_recognizer.report import (
     write_metrics,
     write_report,
 )
-from gender_recognizer.robustness import measure_robustness
-from gender_recognizer.saliency import saliency_maps
+from gender_recognizer.evaluation.robustness import measure_robustness
+from gender_recognizer.evaluation.saliency import saliency_maps
+from gender_recognizer.models.model_file import find_model
+from gender_recognizer.models.predictor import Choice, Predictor, available_cores, choose_device, load_predictor
 
 PARTS = ("auto", "all", "train", "validation", "test")
 

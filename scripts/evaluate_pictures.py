@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from command import find_root
 
-from gender_recognizer.dataset import open_pictures, read_split
+from gender_recognizer.data.dataset import open_pictures, read_split
 
 MAX_GROUPS = 30
 """Different values above which a column of metadata.csv does not name groups."""

@@ -22,10 +22,10 @@ import torch
 from command import fail, register_resolvers
 from omegaconf import DictConfig, OmegaConf
 
-from gender_recognizer.augment import Augmentation
-from gender_recognizer.images import load_or_reason
-from gender_recognizer.listing import find_images
-from gender_recognizer.model_file import export_onnx, find_model, load_classifier, quantise_onnx, save_checkpoint
+from gender_recognizer.data.augment import Augmentation
+from gender_recognizer.models.model_file import export_onnx, find_model, load_classifier, quantise_onnx, save_checkpoint
+from gender_recognizer.pictures.listing import find_images
+from gender_recognizer.pictures.loading import load_or_reason
 
 for name in ("onnx_ir", "onnxscript"):
     logging.getLogger(name).setLevel(logging.WARNING)

@@ -15,8 +15,8 @@ from command import fail, register_resolvers
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue
 
-from gender_recognizer.data_preparation import Summary, prepare
-from gender_recognizer.data_sets import DATA_SETS
+from gender_recognizer.data.preparing import Summary, prepare
+from gender_recognizer.data.public_sets import DATA_SETS
 
 
 def tell_result(summary: Summary, output: Path) -> None:

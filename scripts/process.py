@@ -30,20 +30,20 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
-from gender_recognizer.calibration import confidence_for
-from gender_recognizer.faces import find_weights
-from gender_recognizer.images import LOADER_VERSION
-from gender_recognizer.labelling import BLANK, FAILED, LABELLED, NO_FACE, TOO_SMALL, UNSURE, Limits
-from gender_recognizer.listing import EXTENSIONS, File, Folder, read_list
-from gender_recognizer.local_engine import LocalEngine
-from gender_recognizer.model_file import find_model
-from gender_recognizer.opening import has_picture_header
-from gender_recognizer.predictor import Choice, available_cores, choose_device, load_predictor
-from gender_recognizer.result_files import FORMATS, Summary
-from gender_recognizer.result_log import ResultLog
+from gender_recognizer.labelling.labeller import BLANK, FAILED, LABELLED, NO_FACE, TOO_SMALL, UNSURE, Limits
+from gender_recognizer.labelling.local_engine import LocalEngine
+from gender_recognizer.labelling.result_files import FORMATS, Summary
+from gender_recognizer.labelling.result_log import ResultLog
+from gender_recognizer.models.calibration import confidence_for
+from gender_recognizer.models.detector import find_weights
+from gender_recognizer.models.model_file import find_model
+from gender_recognizer.models.predictor import Choice, available_cores, choose_device, load_predictor
+from gender_recognizer.pictures.listing import EXTENSIONS, File, Folder, read_list
+from gender_recognizer.pictures.loading import LOADER_VERSION
+from gender_recognizer.pictures.opening import has_picture_header
 
 if TYPE_CHECKING:
-    from gender_recognizer.ray_engine import RayEngine
+    from gender_recognizer.labelling.ray_engine import RayEngine
 
 PROJECT = Path(__file__).resolve().parents[1]
 CONFIGS = PROJECT / "configs"
@@ -167,7 +167,7 @@ def start_engine(
     if settings["engine"]["name"] == "local":
         batch_size, num_workers = settings["batch_size"] or size_here, settings["num_workers"] or available_cores()
         return LocalEngine(choice, limits, num_workers, batch_size)
-    from gender_recognizer.ray_engine import RayEngine, RemoteFolder
+    from gender_recognizer.labelling.ray_engine import RayEngine, RemoteFolder
 
     remote = source if isinstance(source, RemoteFolder) else None
     address = settings["ray"]["address"]
@@ -205,7 +205,7 @@ def find_input(settings: dict[str, Any]) -> Iterable[File]:
     if "://" in settings["input_dir"]:
         if settings["engine"]["name"] != "ray":
             raise ValueError(f"input_dir '{settings['input_dir']}' needs engine=ray")
-        from gender_recognizer.ray_engine import RemoteFolder
+        from gender_recognizer.labelling.ray_engine import RemoteFolder
 
         return RemoteFolder(settings["input_dir"], settings["sniff"])
     path = Path(settings["input_dir"])

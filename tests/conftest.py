@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
 
-from gender_recognizer.model_file import ModelInfo
+from gender_recognizer.models.model_file import ModelInfo
 
 torch.set_num_threads(1)
 # For the commands that tests start:

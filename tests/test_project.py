@@ -4,8 +4,8 @@ import pytest
 from conftest import PROJECT, train_settings
 from hydra.errors import MissingConfigException
 
-from gender_recognizer.augment import Augmentation
-from gender_recognizer.classifier import GenderClassifier
+from gender_recognizer.data.augment import Augmentation
+from gender_recognizer.models.classifier import GenderClassifier
 
 
 def test_both_lists_of_tested_versions_agree():

@@ -15,7 +15,7 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
-from gender_recognizer.labelling import Record  # noqa: E402
-from gender_recognizer.recognizer import Recognizer  # noqa: E402
+from gender_recognizer.labelling.labeller import Record  # noqa: E402
+from gender_recognizer.labelling.recognizer import Recognizer  # noqa: E402
 
 __all__ = ["Recognizer", "Record"]

@@ -1,0 +1,163 @@
+"""What a check of pictures leaves: check.json with everything, check.html to look at, and exclude.txt."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from gender_recognizer.checks.labels import MIN_PICTURES, NUM_FOLDS
+from gender_recognizer.checks.looks import BLURRED, DARK, IMBALANCE_WARNING
+from gender_recognizer.data.duplicates import NEAR_COPY
+from gender_recognizer.evaluation.pages import figure_image, thumbnail, write_page
+from gender_recognizer.labelling.labeller import Limits
+
+SHOWN = 48
+"""Pictures or groups of a kind that the page shows; check.json has all."""
+
+SHOWN_FILES = 8
+"""Pictures of a group that the page shows."""
+
+LIMITS = {
+    "min_size": Limits.min_size,
+    "min_contrast": Limits.min_contrast,
+    "dark": DARK,
+    "blurred": BLURRED,
+    "near": NEAR_COPY,
+    "folds": NUM_FOLDS,
+    "min_pictures": MIN_PICTURES,
+}
+
+Show = Callable[[str], np.ndarray]
+"""Gives the pixels of a picture, uint8 `(100, 80, 3)`, by its name."""
+
+
+def write_check(summary: Mapping[str, Any], show: Show, show_other: Show | None, folder: Path) -> int:
+    """Write all that a check leaves, and return how many files exclude.txt leaves out.
+
+    Args:
+        summary: what was found, plain values as in check.json.
+        show: of the pictures.
+        show_other: of those of the other folder, if there is one.
+        folder: where to write; made if it is missing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "check.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    left_out = certain_exclusions(summary)
+    lines = "".join(f"{line}\n" for line in exclude_lines(summary, left_out))
+    (folder / "exclude.txt").write_text(lines, encoding="utf-8", errors="surrogateescape")
+    write_page(
+        folder / "check.html",
+        "check.html",
+        summary=summary,
+        left_out=len(left_out),
+        limits=LIMITS,
+        shown=SHOWN,
+        shown_files=SHOWN_FILES,
+        unbalanced=max(summary["classes"].values()) > IMBALANCE_WARNING * summary["pictures"],
+        figures=[
+            figure_image(balance_figure(title, counts), f"pictures by {title}")
+            for title, counts in _balance(summary).items()
+        ],
+        show=lambda name: _thumbnail(show, name),
+        show_other=lambda name: _thumbnail(show_other, name),
+    )
+    return len(left_out)
+
+
+def _thumbnail(show: Show, name: str) -> Markup:
+    return thumbnail(np.asarray(show(name)), name)
+
+
+def certain_exclusions(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Return the names of the files that nobody wants to train on, and why.
+
+    These are unreadable and blank ones, all but the first of equal pictures, and equal pictures with different labels.
+    """
+    found = {entry["file"]: f"cannot be read: {entry['reason']}" for entry in summary["unreadable"]}
+    found |= {entry["file"]: "one colour all over" for entry in summary["blank"]}
+    for group in summary["exact_copies"]:
+        first, *others = (entry["file"] for entry in group["files"])
+        if group["opposite_labels"]:
+            found |= dict.fromkeys([first, *others], "the same picture has different labels")
+        else:
+            found |= dict.fromkeys(others, f"the same picture as {first}")
+    return found
+
+
+def doubtful(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the names of the files that a person should look at, and why."""
+    for group in summary["near_copies"]:
+        first, *others = (entry["file"] for entry in group["files"])
+        if group["opposite_labels"]:
+            yield from ((name, "almost the same picture has different labels") for name in (first, *others))
+        else:
+            yield from ((name, f"almost the same picture as {first}") for name in others)
+    for entry in summary["tiny"]:
+        yield entry["file"], f"only {entry['width']}x{entry['height']} pixels"
+    for name in ("dark", "blurred"):
+        yield from ((entry["file"], f"very {name}") for entry in summary[name])
+    for entry in summary["suspicious_labels"]:
+        yield entry["file"], f"suspicious label, the most suspicious first; perhaps {entry['suggested']}"
+
+
+def exclude_lines(summary: Mapping[str, Any], left_out: Mapping[str, str]) -> Iterator[str]:
+    """Yield the lines of exclude.txt: names to leave out, and as comments those that a person should decide on."""
+    yield f"# Pictures of {_one_line(summary['root'])} to leave out, found by check_data.py on {summary['date']}."
+    yield "# python scripts/train.py data.root=... data.exclude=exclude.txt takes this file; this is a comment."
+    yield "# The files below that are comments are doubtful: take the '# ' away before a name to leave it out, too."
+    proposals: dict[str, str] = {}
+    for name, reason in doubtful(summary):
+        if name not in left_out:
+            proposals.setdefault(name, reason)
+    for prefix, chosen in (("", left_out), ("# ", proposals)):
+        reasons: dict[str, list[str]] = {}
+        for name, reason in chosen.items():
+            reasons.setdefault(reason, []).append(name)
+        for reason, names in reasons.items():
+            yield f"# -- {_one_line(reason)}"
+            yield from (prefix + _line(name) for name in names)
+
+
+def _line(name: str) -> str:
+    """Return a name as a line; one that begins like a comment gets `./` before it."""
+    if "\n" in name:
+        return f"# -- no line can hold this name: {name!a}"
+    return f"./{name}" if name.startswith("#") else name
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\n", "\\n")
+
+
+def _balance(summary: Mapping[str, Any]) -> dict[str, dict[str, dict[str, int]]]:
+    """Return the counts of each class by the values of each column; `class` itself is one."""
+    classes = summary["classes"]
+    own = {name: {name: count} for name, count in classes.items()}
+    return {"class": own} | summary["metadata"]["groups"]
+
+
+def balance_figure(title: str, counts: Mapping[str, Mapping[str, int]]) -> Figure:
+    """Return bars of the number of pictures with each value, stacked by class."""
+    classes = list(dict.fromkeys(name for count in counts.values() for name in count))
+    figure = Figure(figsize=(5.5, 1.2 + 0.34 * len(counts)), layout="constrained")
+    axes = figure.subplots()
+    left = np.zeros(len(counts))
+    for index, name in enumerate(classes):
+        values = np.array([count.get(name, 0) for count in counts.values()])
+        axes.barh(range(len(counts)), values, left=left, color=f"C{index}", label=name)
+        left += values
+    for row, total in enumerate(left):
+        axes.text(total, row, f" {total:,.0f} ({total / max(1, left.sum()):.1%})", va="center", fontsize=8)
+    axes.set_yticks(range(len(counts)), [name or "(no value)" for name in counts])
+    axes.set(title=f"Pictures by {title.replace('_', ' ')}", xlim=(0, max(1, left.max()) * 1.3))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.locator_params(axis="x", nbins=4)
+    axes.invert_yaxis()
+    axes.spines[["top", "right"]].set_visible(False)
+    if set(counts) != set(classes):
+        figure.legend(loc="outside lower center", ncols=len(classes), fontsize=8, frameon=False)
+    return figure

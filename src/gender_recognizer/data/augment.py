@@ -1,0 +1,209 @@
+"""Random changes to a training batch, on the batch's device: framing, surroundings, light, sharpness, patches."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gender_recognizer.models.framing import frame_maps, inverse_maps, sampling_grid
+from gender_recognizer.pictures.loading import IMAGE_SIZE
+
+MID_GREY = 127.5
+"""Pixel value around which contrast changes."""
+
+_FRACTIONS = ("aspect", "shift", "reframe", "reframe_aspect", "light", "dark", "grey", "coarse", "noise", "erase")
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Ranges of the random changes; every picture of a batch gets its own.
+
+    Most pictures stay near their own framing. A share `reframe` becomes part of a picture of another shape, far
+    smaller or larger than before, with surroundings that continue it or come from other pictures of the batch.
+
+    Attributes:
+        scale: smallest and largest magnification of the picture, drawn evenly in logarithm.
+        aspect: largest stretch of width against height, in logarithm.
+        shift: largest shift, as a fraction of height and width.
+        rotation: largest tilt to either side, in degrees.
+        reframe: probability that a picture is framed anew, with the four ranges below and anywhere it fits.
+        reframe_scale: as `scale`.
+        reframe_aspect: as `aspect`.
+        reframe_rotation: as `rotation`.
+        light: largest change of brightness and of contrast, as a fraction.
+        dark: probability of a picture with a fifth to three fifths of its light.
+        grey: probability of a picture without colour.
+        coarse: probability of a picture at a half to a fifth of its resolution.
+        noise: probability of a picture with noise, of a standard deviation of up to 20.
+        erase: probability of a patch (up to 40 % of height and width) covered by one colour.
+    """
+
+    scale: tuple[float, float] = (0.8, 1.25)
+    aspect: float = 0.1
+    shift: float = 0.1
+    rotation: float = 15.0
+    reframe: float = 0.5
+    reframe_scale: tuple[float, float] = (0.38, 1.6)
+    reframe_aspect: float = 0.4
+    reframe_rotation: float = 25.0
+    light: float = 0.35
+    dark: float = 0.1
+    grey: float = 0.1
+    coarse: float = 0.15
+    noise: float = 0.1
+    erase: float = 0.25
+
+    def __post_init__(self) -> None:
+        """Refuse ranges that make no sense."""
+        for name in ("scale", "reframe_scale"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"augmentation.{name} is {getattr(self, name)}; expected 0 < smallest <= largest")
+        for name in _FRACTIONS:
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"augmentation.{name} is {getattr(self, name)}; expected 0 to 1")
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a changed copy of pictures, and where in it each picture as it was lies.
+
+        Args:
+            images: uint8 `(N, 3, H, W)`; a quarter larger than what comes back, they lose no sharpness.
+
+        Returns:
+            float32 `(N, 3, 100, 80)` in 0..255, and frames `(N, 4)` as `framing` describes them.
+        """
+        images = images.contiguous().float()
+        anew = torch.rand(len(images), device=images.device) < self.reframe
+        frames, tilt = self._draw_frames(anew)
+        grid = sampling_grid(inverse_maps(frame_maps(frames, tilt)), *IMAGE_SIZE)
+        mirror = torch.where(torch.rand(len(images), device=images.device) < 0.5, -1.0, 1.0)
+        source = grid * torch.stack([mirror, torch.ones_like(mirror)], dim=1).view(-1, 1, 1, 2)
+        moved = images.new_empty(len(images), 3, *IMAGE_SIZE)
+        moved[~anew] = functional.grid_sample(
+            images[~anew], source[~anew], padding_mode="reflection", align_corners=False
+        )
+        others = images[anew.nonzero()[:, 0] - 1]
+        moved[anew] = self._surround(_soften(images[anew], frames[anew]), others, source[anew], grid[anew])
+        self._erase(moved)
+        self._blur(moved)
+        return self._change_colours(moved), frames
+
+    def _draw_frames(self, anew: Tensor) -> tuple[Tensor, Tensor]:
+        """Return random frames `(N, 4)` and turns `(N,)` in radians, of wide ranges where `anew` `(N,)`."""
+
+        def uniform() -> Tensor:
+            return torch.empty(len(anew), device=anew.device).uniform_(-1, 1)
+
+        def scaled(near: tuple[float, float], far: tuple[float, float]) -> Tensor:
+            share = (uniform() + 1) / 2
+            return torch.where(anew, far[0] + (far[1] - far[0]) * share, near[0] + (near[1] - near[0]) * share)
+
+        log_size = scaled(*(tuple(map(math.log, scale)) for scale in (self.scale, self.reframe_scale)))
+        log_aspect = scaled((-self.aspect, self.aspect), (-self.reframe_aspect, self.reframe_aspect))
+        tilt = torch.deg2rad(scaled((-self.rotation, self.rotation), (-self.reframe_rotation, self.reframe_rotation)))
+        room_x, room_y = (anew * (1 - log.exp()).clamp(0) for log in (log_size - log_aspect, log_size))
+        x, y = uniform() * (2 * self.shift + room_x), uniform() * (2 * self.shift + room_y)
+        return torch.stack([x, y, log_size, log_aspect], dim=1), tilt
+
+    def _surround(self, images: Tensor, others: Tensor, source: Tensor, grid: Tensor) -> Tensor:
+        """Return pictures, moved, with other surroundings.
+
+        Their edge goes on, or something else takes over, or both mix. A line between picture and surroundings would
+        tell where the picture is better than the face does: it is soft, and cuts a random part of the margins off.
+        """
+        near = functional.grid_sample(images, source, padding_mode="border", align_corners=False)
+        kind = torch.rand(len(near), device=images.device)
+        far = torch.empty_like(near)
+        for make, chosen in ((_clouds, kind < 0.2), (_stripes, (kind >= 0.2) & (kind < 0.4)), (_pieces, kind >= 0.4)):
+            if chosen.any():
+                far[chosen] = make(others[chosen])
+        continued = torch.empty(len(near), 1, 1, 1, device=images.device).uniform_(-0.5, 1.5).clamp_(0, 1)
+        around = torch.lerp(far, near, continued)
+        return torch.lerp(around, near, self._draw_masks(grid))
+
+    def _draw_masks(self, grid: Tensor) -> Tensor:
+        """Return how much of each pixel `(N, 1, H, W)` is picture, from coordinates `(N, H, W, 2)` in it."""
+        count, device = len(grid), grid.device
+        centre = torch.empty(count, 1, 1, 2, device=device).uniform_(-0.1, 0.1)
+        reach = torch.empty(count, 1, 1, 2, device=device).uniform_(0.8, 1.05) - centre.abs()
+        squareness = torch.empty(count, 1, 1, device=device).uniform_(0.3, 1)
+        softness = torch.empty(count, 1, 1, device=device).uniform_(0.02, 0.4)
+        x, y = ((grid - centre) / reach).abs_().unbind(dim=3)
+        distance = torch.lerp(torch.hypot(x, y), torch.maximum(x, y), squareness)
+        return ((1 - distance) / softness).clamp_(0, 1).unsqueeze(1)
+
+    def _change_colours(self, images: Tensor) -> Tensor:
+        """Return the pictures with random brightness, contrast and, for some, no colour or little light, in 0..255."""
+        count, device = len(images), images.device
+        brightness = 1 + torch.empty((count, 1, 1, 1), device=device).uniform_(-self.light, self.light)
+        contrast = 1 + torch.empty((count, 1, 1, 1), device=device).uniform_(-self.light, self.light)
+        grey = (torch.rand(count, device=device) < self.grey).nonzero()[:, 0]
+        images[grey] = images[grey].mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+        changed = torch.empty_like(images, memory_format=torch.channels_last)
+        torch.addcmul(MID_GREY * (brightness - contrast), images, contrast, out=changed).clamp_(0, 255)
+        noisy, dark = ((torch.rand(count, device=device) < share).nonzero()[:, 0] for share in (self.noise, self.dark))
+        changed[dark] *= torch.empty((len(dark), 1, 1, 1), device=device).uniform_(0.2, 0.6)
+        spread = torch.empty((len(noisy), 1, 1, 1), device=device).uniform_(0, 20)
+        uniform = (
+            torch.rand(len(noisy), *images.shape[1:], device=device) - 0.5
+        )  # normal numbers cost ten times as much
+        changed[noisy] += uniform * (spread * math.sqrt(12))
+        return changed.clamp_(0, 255)
+
+    def _blur(self, images: Tensor) -> None:
+        """Bring some pictures to a lower resolution and back, in place."""
+        height, width = images.shape[2:]
+        for factor in (2, 3, 5):
+            chosen = (torch.rand(len(images), device=images.device) < self.coarse / 3).nonzero()[:, 0]
+            if len(chosen):
+                small = functional.interpolate(images[chosen], (height // factor, width // factor), mode="area")
+                images[chosen] = functional.interpolate(small, (height, width), mode="bilinear")
+
+    def _erase(self, images: Tensor) -> None:
+        """Cover a random patch of some pictures with a random colour, in place."""
+        chosen = (torch.rand(len(images)) < self.erase).nonzero()[:, 0].tolist()
+        for index, (top, left, height, width) in zip(chosen, torch.rand(len(chosen), 4).tolist(), strict=True):
+            rows, columns = images.shape[2:]
+            box_rows, box_columns = int((0.1 + 0.3 * height) * rows), int((0.1 + 0.3 * width) * columns)
+            top, left = int(top * (rows - box_rows)), int(left * (columns - box_columns))
+            colour = torch.rand(3, 1, 1, device=images.device) * 255
+            images[index, :, top : top + box_rows, left : left + box_columns] = colour
+
+
+def _soften(images: Tensor, frames: Tensor) -> Tensor:
+    """Return pictures; those that become much smaller without the detail that would then flicker."""
+    small = frames[:, 2] < math.log(0.65)
+    softened = images.clone()
+    half = functional.avg_pool2d(images[small], 2)
+    softened[small] = functional.interpolate(half, images.shape[2:], mode="bilinear")
+    return softened
+
+
+def _pieces(images: Tensor) -> Tensor:
+    """Return magnified pieces of pictures `(N, 3, H, W)`, float `(N, 3, 100, 80)`."""
+    count, device = len(images), images.device
+    zoom = torch.empty(count, 1, 1, device=device).uniform_(0.08, 0.5)
+    corner = torch.empty(count, 2, 1, device=device).uniform_(-1, 1) * (1 - zoom)
+    maps = torch.cat([torch.eye(2, device=device) * zoom, corner], dim=2)
+    grid = sampling_grid(maps, *IMAGE_SIZE)
+    return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def _clouds(images: Tensor) -> Tensor:
+    """Return random colours that flow into one another, float `(N, 3, 100, 80)`."""
+    cells = int(torch.randint(2, 24, ()))
+    colours = torch.rand(len(images), 3, cells, cells, device=images.device) * 255
+    return functional.interpolate(colours, IMAGE_SIZE, mode="bilinear")
+
+
+def _stripes(images: Tensor) -> Tensor:
+    """Return stripes of two random colours, float `(N, 3, 100, 80)`."""
+    count, (height, width) = len(images), IMAGE_SIZE
+    angle, thickness = torch.rand(2, count, 1, 1, 1, device=images.device)
+    y = torch.arange(height, device=images.device).view(-1, 1) / height
+    x = torch.arange(width, device=images.device) / height
+    along = (x * torch.cos(math.pi * angle) + y * torch.sin(math.pi * angle)) / (0.03 + 0.3 * thickness)
+    first, second = torch.rand(2, count, 3, 1, 1, device=images.device) * 255
+    return torch.where(along.frac().abs() < 0.5, first, second)

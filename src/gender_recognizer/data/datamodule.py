@@ -1,0 +1,273 @@
+"""Pictures split once into training, validation and test parts, and a loader for each."""
+
+import csv
+import logging
+import warnings
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
+from torch import Tensor
+from torch.utils.data import DataLoader, DistributedSampler, random_split
+
+from gender_recognizer.checks.looks import class_counts, warn_if_unbalanced
+from gender_recognizer.data.augment import Augmentation
+from gender_recognizer.data.dataset import FaceDataset, ImageCache, open_pictures, read_exclude, read_metadata
+from gender_recognizer.models.classifier import TrainingBatch
+from gender_recognizer.training.distillation import teach
+
+logger = logging.getLogger(__name__)
+
+PARTS = ("train", "validation", "test")
+
+
+class FaceDataModule(lightning.LightningDataModule):
+    """Loaders of uint8 images `(N, 3, 100, 80)` with int64 targets `(N,)`; training batches are augmented.
+
+    Those are `dataset.LARGE_SIZE` until then.
+
+    The split depends on the files, the fractions and `split_seed` alone: another call of `setup`, another
+    process or another `seed` gives the same one.
+
+    Attributes:
+        parts: `FaceDataset` of each of `PARTS`, after `setup`.
+        files: paths of each part's pictures, in the dataset's order, after `setup`.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        cache_dir: Path,
+        classes: Sequence[str] = ("female", "male"),
+        test_root: Path | None = None,
+        split: str = "grouped",
+        split_fractions: Sequence[float] = (0.8, 0.1, 0.1),
+        split_seed: int = 0,
+        augmentation: Augmentation | None = None,
+        batch_size: int = 128,
+        shuffle: bool = True,
+        num_workers: int = 0,
+        seed: int = 0,
+        exclude: Path | None = None,
+        teachers: Sequence[Path] = (),
+    ) -> None:
+        """Remember what to load; no picture is read yet.
+
+        Args:
+            root: folder that holds a folder of pictures for each class.
+            cache_dir: where the decoded pictures are kept, 24,000 bytes each, and 37,500 for augmentation.
+            classes: names of the class folders; their order is the order of the targets.
+            test_root: a folder like `root` to test on; the test fraction then joins the training part.
+            split: `grouped` keeps near duplicates in one part, `random` does not look for them.
+            split_fractions: shares of the train, validation and test part; they add up to 1.
+            split_seed: seed of the split.
+            augmentation: random changes to training batches, or None for none.
+            batch_size: pictures in a batch, in each process.
+            shuffle: whether training batches are drawn in a new order each epoch.
+            num_workers: processes that read batches; 0 reads in this one, the fastest while the cache fits in memory.
+            seed: seed of the order of training batches.
+            exclude: file with the names of pictures of `root` to leave out, as `check_data.py` writes it, or None.
+            teachers: checkpoints whose outputs come with the training pictures.
+
+        Raises:
+            ValueError: the split is unknown, the fractions do not add up, or there is no such file to exclude.
+        """
+        super().__init__()
+        if split not in ("grouped", "random"):
+            raise ValueError(f"data.split is '{split}'; expected 'grouped' or 'random'")
+        if len(split_fractions) != 3 or min(split_fractions) < 0 or abs(sum(split_fractions) - 1) > 1e-6:
+            raise ValueError(f"data.split_fractions is {list(split_fractions)}; expected three shares that add up to 1")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"data.batch_size is {batch_size}; expected a whole number, 1 or more")
+        self.root, self.test_root, self.cache_dir = root, test_root, cache_dir
+        self.classes = list(classes)
+        train, validation, test = split_fractions
+        self.fractions = (train, validation, test) if test_root is None else (train + test, validation, 0.0)
+        self.split, self.split_seed, self.seed = split, split_seed, seed
+        self.augmentation = augmentation
+        self.batch_size, self.shuffle, self.num_workers = batch_size, shuffle, num_workers
+        self.parts: dict[str, FaceDataset] = {}
+        self.files: dict[str, list[Path]] = {}
+        self.unreadable: dict[Path, str] = {}
+        self.exclude = None if exclude is None else read_exclude(exclude)
+        self.excluded: list[Path] = []
+        self.teachers = list(teachers)
+
+    def prepare_data(self) -> None:
+        """Decode the pictures into the cache, in one process of each machine; a second call changes nothing."""
+        if self.parts:
+            return
+        cache = open_pictures(self.root, self.classes, self.cache_dir)[0]
+        if self.split == "grouped":
+            cache.near_duplicate_groups()
+        if self.augmentation is not None:
+            cache.large_images()
+        if self.teachers:
+            teach(cache, self.teachers, self.classes)
+        if self.test_root is not None:
+            open_pictures(self.test_root, self.classes, self.cache_dir)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Split the pictures; a second call changes nothing.
+
+        Raises:
+            ValueError: a class has no readable picture, or a part that should have pictures has none.
+        """
+        if self.parts:
+            return
+        cache, paths, targets = open_pictures(self.root, self.classes, self.cache_dir)
+        rows = self._readable_rows(cache, paths, targets, self.root, self._find_excluded(paths))
+        groups = cache.near_duplicate_groups()[rows] if self.split == "grouped" else rows
+        indices = split_indices(groups, self.fractions, self.split_seed)
+        for part, index in zip(PARTS, indices, strict=True):
+            self._add_part(part, cache, paths, targets, rows[index])
+        if self.augmentation is not None:
+            self.parts["train"].images = cache.large_images()
+        if self.teachers:
+            self.parts["train"].guidance = teach(cache, self.teachers, self.classes)[self.parts["train"].rows]
+        if self.test_root is not None:
+            cache, paths, targets = open_pictures(self.test_root, self.classes, self.cache_dir)
+            rows = self._readable_rows(cache, paths, targets, self.test_root)
+            self._add_part("test", cache, paths, targets, rows)
+        self._report()
+
+    def _find_excluded(self, paths: list[Path]) -> set[int]:
+        """Return the rows of the pictures to leave out: of the cache, which stays as it is, for any such list."""
+        if self.exclude is None:
+            return set()
+        row_of = {path.relative_to(self.root).as_posix(): row for row, path in enumerate(paths)}
+        rows = {row_of[name] for name in self.exclude if name in row_of}
+        self.excluded = [paths[row] for row in sorted(rows)]
+        logger.info("left out, as data.exclude says: %d pictures", len(rows))
+        if unknown := [name for name in self.exclude if name not in row_of]:
+            logger.warning(
+                "data.exclude: %d lines name no picture in %s, the first '%s'", len(unknown), self.root, unknown[0]
+            )
+        return rows
+
+    def _readable_rows(
+        self, cache: ImageCache, paths: list[Path], targets: np.ndarray, root: Path, excluded: Collection[int] = ()
+    ) -> np.ndarray:
+        """Return the rows of the pictures that could be decoded and are wanted; remember what could not be."""
+        self.unreadable |= {paths[row]: why for row, why in cache.unreadable.items() if row not in excluded}
+        rows = np.setdiff1d(np.arange(len(paths)), [*cache.unreadable, *excluded])
+        for target, name in enumerate(self.classes):
+            if target not in targets[rows]:
+                why = f"can be read{' and is not excluded' if excluded else ''}"
+                raise ValueError(f"none of the pictures in '{root / name}' {why}; see {cache.folder}/index.json")
+        return rows
+
+    def _add_part(self, part: str, cache: ImageCache, paths: list[Path], targets: np.ndarray, rows: np.ndarray) -> None:
+        self.parts[part] = FaceDataset(cache.images, rows, targets[rows])
+        self.files[part] = [paths[row] for row in rows]
+
+    def _report(self) -> None:
+        for path, why in self.unreadable.items():
+            logger.warning("left out, cannot be read: %s: %s", path, why)
+        for part in PARTS:
+            counts = ", ".join(f"{count} {name}" for name, count in self.counts()[part].items())
+            logger.info("%s: %d pictures (%s)", part, len(self.parts[part]), counts)
+        warn_if_unbalanced(self.counts()["train"])
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return the number of pictures of each class in each part."""
+        return {part: class_counts(data.targets, self.classes) for part, data in self.parts.items()}
+
+    def save_split(self, path: Path) -> None:
+        """Write which picture is in which part as CSV, with the columns of the metadata and the unreadable files.
+
+        Names are relative to the folder in the column `root`, which is the training or the test folder.
+        """
+        rows: list[dict[str, str]] = []
+        for part, files in self.files.items():
+            for file, target in zip(files, self.parts[part].targets, strict=True):
+                rows.append({"part": part, **self._place(file), "label": self.classes[target]})
+        for file, why in self.unreadable.items():
+            rows.append({"part": "unreadable", **self._place(file), "reason": why})
+        rows += [{"part": "excluded", **self._place(file)} for file in self.excluded]
+        roots = [root for root in (self.root, self.test_root) if root is not None]
+        tables = {str(root.resolve()): read_metadata(root) for root in roots}
+        for row in rows:
+            known = tables[row["root"]].get(row["file_name"], {})
+            row |= {key: value for key, value in known.items() if key not in row}
+        names = list(dict.fromkeys(key for row in rows for key in row))
+        with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            writer = csv.DictWriter(file, names, restval="")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def _place(self, file: Path) -> dict[str, str]:
+        root = self.root if file.is_relative_to(self.root) else self.test_root
+        return {"file_name": file.relative_to(root).as_posix(), "root": str(root.resolve())}
+
+    def on_after_batch_transfer(self, batch: tuple[Tensor, ...], dataloader_idx: int) -> tuple[Tensor | None, ...]:
+        """Make a `TrainingBatch` of a training batch; its images are float32 `(N, 3, 100, 80)` where augmented."""
+        if self.trainer is None or not self.trainer.training:
+            return batch
+        images, targets, *guidance = batch
+        frames = None
+        if self.augmentation is not None:
+            images, frames = self.augmentation(images)
+        return TrainingBatch(images, targets, frames, *guidance)
+
+    def train_dataloader(self) -> DataLoader:
+        """Return the loader of the training part; its order depends on `seed` and the epoch alone."""
+        world_size, rank = self._world()
+        data = self.parts["train"]
+        return self._loader(data, DistributedSampler(data, world_size, rank, self.shuffle, self.seed))
+
+    def val_dataloader(self) -> DataLoader:
+        """Return the loader of the validation part, in order; no process sees a picture of another's."""
+        return self._loader(self.parts["validation"])
+
+    def test_dataloader(self) -> DataLoader:
+        """Return the loader of the test part, in order; no process sees a picture of another's."""
+        return self._loader(self.parts["test"])
+
+    def _loader(self, data: FaceDataset, sampler: DistributedSampler | None = None) -> DataLoader:
+        return DataLoader(
+            data,
+            batch_size=self.batch_size,
+            sampler=sampler or UnrepeatedDistributedSampler(data, *self._world(), shuffle=False),
+            num_workers=self.num_workers,
+            collate_fn=_keep,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.num_workers > 0,
+            generator=torch.Generator(),  # else starting to read changes what is drawn next, resumed or not
+        )
+
+    def _world(self) -> tuple[int, int]:
+        """Return the number of training processes and which one this is."""
+        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+
+
+def _keep(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return batch
+
+
+def split_indices(groups: np.ndarray, fractions: Sequence[float], seed: int) -> list[np.ndarray]:
+    """Split samples at random into parts, all samples of a group into the same one.
+
+    Args:
+        groups: int64 `(N,)`, group of each sample.
+        fractions: share of each part, of the groups.
+        seed: seed of the split.
+
+    Returns:
+        For each part the sorted indices of its samples, int64.
+
+    Raises:
+        ValueError: a part with a fraction above 0 gets nothing.
+    """
+    names = np.unique(groups)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of empty parts, which are looked at below
+        subsets = random_split(range(len(names)), fractions, torch.Generator().manual_seed(seed))
+    parts = [np.nonzero(np.isin(groups, names[list(subset)]))[0] for subset in subsets]
+    for fraction, part in zip(fractions, parts, strict=True):
+        if fraction > 0 and len(part) == 0:
+            raise ValueError(f"{len(groups)} pictures are too few for the shares {list(fractions)}; add pictures")
+    return parts

@@ -1,0 +1,175 @@
+"""From the official archives of public sets of faces to `<folder>/<class>/` and metadata.csv.
+
+Contract: the bytes of a picture are copied as they are, a label is never guessed, and what is left out is counted
+with its reason. The same call after an interruption ends in the same folder.
+"""
+
+import csv
+import io
+import json
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from gender_recognizer.data.archives import find_tables, read_members
+from gender_recognizer.data.public_sets import CLASSES, DATA_SETS, DataSet, Describe, Row
+from gender_recognizer.pictures.listing import is_picture_name
+
+MAX_PICTURE = 20_000_000
+"""Largest picture that is copied, in bytes."""
+
+MAX_TOTAL = 50_000_000_000
+"""Most bytes that are copied of one data set; the largest release of those known here has about 10 GB."""
+
+MARKER = ".prepare_data.json"
+"""File in an output folder that says what was prepared there."""
+
+
+@dataclass
+class Summary:
+    """What came of a call.
+
+    Attributes:
+        counts: pictures in the output by class.
+        written: how many of them this call wrote.
+        left_out: up to five names, and the number, of the pictures left out by reason.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    written: int = 0
+    left_out: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
+
+    def leave_out(self, name: str, reason: str) -> None:
+        """Count a picture that is left out."""
+        count, names = self.left_out.get(reason, (0, []))
+        self.left_out[reason] = (count + 1, [*names, name][:5])
+
+
+def prepare(dataset: str, source: Path, output: Path, part: str | None = None) -> Summary:
+    """Copy the pictures of a data set to `<output>/<class>/` and write `<output>/metadata.csv`.
+
+    Args:
+        dataset: a key of `DATA_SETS`.
+        source: the official archive, or a folder that holds it, its content, or both.
+        output: a folder of its own; an interrupted one is completed.
+        part: only the pictures of this part of the data set's own split.
+
+    Raises:
+        ValueError: the data set is unknown, the source is not it, or the output holds other files.
+        OSError: something cannot be read or written.
+    """
+    if dataset not in DATA_SETS:
+        raise ValueError(f"dataset is '{dataset}'; expected {', '.join(DATA_SETS)}")
+    if not source.exists():
+        raise ValueError(f"source '{source}' does not exist; expected {DATA_SETS[dataset].expected}")
+    known = DATA_SETS[dataset]
+    describe = known.read(find_tables(source, known.tables))
+    made = {"dataset": dataset, "part": part}
+    claim_output(output, made)
+    rows, summary = copy_pictures(known, describe, source, output, made)
+    if not rows:
+        left_out = "; ".join(f"{count} {reason}" for reason, (count, _) in summary.left_out.items())
+        raise ValueError(
+            f"no picture of {dataset}{f', part {part},' if part else ''} in '{source}'; expected {known.expected}"
+            + (f" (left out: {left_out})" if left_out else "")
+        )
+    write_metadata(rows, output)
+    return summary
+
+
+def claim_output(output: Path, made: dict[str, str | None]) -> None:
+    """Refuse a folder with anything that an earlier call for the same data set and part did not write.
+
+    Raises:
+        ValueError: there is something else.
+    """
+    marker = output / MARKER
+    if not output.exists() or not any(output.iterdir()):
+        return
+    if not marker.is_file():
+        raise ValueError(f"'{output}' holds files that were not prepared here; set output_dir=another/folder")
+    holds = json.loads(marker.read_text())
+    if holds != made:
+        raise ValueError(
+            f"'{output}' holds {holds['dataset']}, part {holds['part'] or 'all'}; set output_dir=another/folder"
+        )
+    pattern = DATA_SETS[made["dataset"]].pattern
+    for folder, _, names in os.walk(output):
+        for name in names:
+            path = Path(folder, name).relative_to(output).as_posix()
+            inside = path.removesuffix(".partial").partition("/")[2]
+            if path not in (MARKER, "metadata.csv", "metadata.csv.partial") and not (
+                path.partition("/")[0] in CLASSES and pattern.fullmatch(inside)
+            ):
+                raise ValueError(f"'{output / path}' was not prepared here; move it, or set output_dir=another/folder")
+
+
+def copy_pictures(
+    known: DataSet, describe: Describe, source: Path, output: Path, made: dict[str, str | None]
+) -> tuple[dict[str, Row], Summary]:
+    """Copy the pictures that can be described, and return the rows of metadata.csv by `file_name`, and a summary.
+
+    Raises:
+        ValueError: the output holds another picture of the same name, or the source is broken or far too large.
+    """
+    rows: dict[str, Row] = {}
+    summary = Summary()
+    total, seen = 0, set()
+    pattern = re.compile(rf"(?:^|/){known.pattern.pattern}$", re.ASCII)
+    for member in tqdm(read_members(source), "copying", unit="img", disable=None):
+        if not is_picture_name(member.name):
+            continue
+        match = pattern.search(member.name)
+        row = describe(match) if match else "name is not one of this data set's"
+        if isinstance(row, str):
+            summary.leave_out(member.name, row)
+            continue
+        if made["part"] is not None and row.get("split") != made["part"]:
+            continue
+        if match[1] in seen:
+            summary.leave_out(member.name, "another file in the source has the same name")
+            continue
+        file_name = f"{row['label']}/{match[1]}"
+        target = output / file_name
+        if not target.exists():
+            content = member.read(MAX_PICTURE)
+            if content is None or not content.startswith(b"\xff\xd8"):
+                summary.leave_out(member.name, "not a JPEG file of at most 20 MB")
+                continue
+            if not summary.written and not (output / MARKER).exists():
+                write_atomically(output / MARKER, json.dumps(made).encode())
+            write_atomically(target, content)
+            summary.written += 1
+        elif target.stat().st_size != member.size:
+            raise ValueError(f"'{target}' is another picture than '{member.name}' in '{source}'; set output_dir=")
+        seen.add(match[1])
+        rows[file_name] = row
+        summary.counts[row["label"]] += 1
+        total += member.size
+        if total > MAX_TOTAL:
+            raise ValueError(
+                f"'{source}' has more than {MAX_TOTAL / 1e9:.0f} GB of pictures; it is not the official one"
+            )
+    return rows, summary
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name and move it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)
+
+
+def write_metadata(rows: dict[str, Row], output: Path) -> None:
+    """Write metadata.csv: `file_name`, `label` and what else the data set says, sorted by name."""
+    names = dict.fromkeys(["label", *(name for row in rows.values() for name in row)])
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, ["file_name", *names], restval="")
+    writer.writeheader()
+    writer.writerows({"file_name": name} | rows[name] for name in sorted(rows))
+    write_atomically(output / "metadata.csv", text.getvalue().encode())

@@ -1,0 +1,189 @@
+"""Figures of class balance, of what a model gets right and wrong, and of groups; for pages and TensorBoard."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from gender_recognizer.evaluation.metrics import (
+    NUM_BINS,
+    Evaluation,
+    confidence_bins,
+    count_labels,
+    rank,
+    risk_coverage,
+)
+
+RIGHT, WRONG, NEUTRAL = "#2a78b8", "#c8442f", "#5b6875"
+
+
+def _axes(title: str, x: str, y: str, size: tuple[float, float] = (5.5, 4.2)) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=size, layout="constrained")  # not pyplot's: those live until they are closed
+    axes = figure.subplots()
+    axes.set(title=title, xlabel=x, ylabel=y)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def class_balance_figure(counts: Mapping[str, Mapping[str, int]]) -> Figure:
+    """Return a bar chart of the number of pictures of each class in each part."""
+    classes = list(next(iter(counts.values())))
+    figure, axes = _axes("Pictures of each class", "", "pictures", (6, 4))
+    width = 0.8 / len(classes)
+    for index, name in enumerate(classes):
+        left = np.arange(len(counts)) + (index - (len(classes) - 1) / 2) * width
+        axes.bar_label(axes.bar(left, [part[name] for part in counts.values()], width, label=name))
+    axes.set_xticks(range(len(counts)), list(counts))
+    axes.margins(y=0.12)  # room for the numbers above the bars
+    axes.legend()
+    return figure
+
+
+def result_figures(probabilities: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> dict[str, Figure]:
+    """Return all figures of some predictions by name.
+
+    Args:
+        probabilities: `(N, num_classes)`.
+        targets: int `(N,)`.
+        classes: names of the classes.
+    """
+    return {
+        "confusion_matrix": confusion_figure(probabilities, targets, classes),
+        "roc": roc_figure(probabilities, targets, classes),
+        "precision_recall": precision_recall_figure(probabilities, targets, classes),
+        "reliability": reliability_figure(probabilities, targets),
+        "confidence": confidence_figure(probabilities, targets),
+        "risk_coverage": risk_coverage_figure(probabilities, targets),
+    }
+
+
+def confusion_figure(probabilities: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> Figure:
+    """Return the confusion matrix: counts, and shares of each true class."""
+    counts = count_labels(probabilities, targets)
+    shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
+    figure, axes = _axes("Confusion matrix", "label given", "true class")
+    axes.grid(visible=False)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        share = shares[row, column]
+        colour = "white" if share > 0.5 else "black"
+        axes.text(column, row, f"{count:,}\n{share:.1%}", ha="center", va="center", color=colour)
+    axes.set_xticks(range(len(classes)), classes)
+    axes.set_yticks(range(len(classes)), classes)
+    return figure
+
+
+def roc_figure(probabilities: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> Figure:
+    """Return the ROC curve of each class against the others."""
+    figure, axes = _axes("ROC curve", "false positive rate", "recall")
+    for name, own, others in _ranked(probabilities, targets, classes):
+        axes.plot(np.r_[0, others.cumsum() / others.sum()], np.r_[0, own.cumsum() / own.sum()], label=name)
+        axes.legend()
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    return figure
+
+
+def precision_recall_figure(probabilities: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> Figure:
+    """Return the precision-recall curve of each class against the others."""
+    figure, axes = _axes("Precision-recall curve", "recall", "precision")
+    for name, own, others in _ranked(probabilities, targets, classes):
+        axes.plot(own.cumsum() / own.sum(), own.cumsum() / (own + others).cumsum(), label=name)
+        axes.legend()
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    return figure
+
+
+def _ranked(
+    probabilities: np.ndarray, targets: np.ndarray, classes: Sequence[str]
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Yield the name of each class for which there are pictures of it and of others, with what `rank` returns."""
+    for index, name in enumerate(classes):
+        own, others = rank(probabilities[:, index], targets == index, np.ones((1, len(targets))))
+        if own.any() and others.any():
+            yield name, own[0], others[0]
+
+
+def reliability_figure(probabilities: np.ndarray, targets: np.ndarray) -> Figure:
+    """Return the share of right labels against the confidence, in the bins of the calibration error."""
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == targets
+    figure, axes = _axes("Reliability: does 90 % sure mean 90 % right?", "confidence", "share of right labels")
+    axes.plot([0, 1], [0, 1], color=NEUTRAL, linestyle="--", linewidth=1, label="as it should be")
+    bins = confidence_bins(confidence)
+    counts = np.bincount(bins, minlength=NUM_BINS)
+    used = np.flatnonzero(counts)
+    sure, share = (np.bincount(bins, of, NUM_BINS)[used] / counts[used] for of in (confidence, right))
+    axes.plot(sure, share, color=RIGHT, label="this model", marker="o", markersize=4)
+    error = 1.96 * np.sqrt((share * (1 - share)) / counts[used])
+    axes.fill_between(sure, share - error, share + error, color=RIGHT, alpha=0.15, linewidth=0)
+    low = 1 / probabilities.shape[1] - 0.05
+    axes.set(xlim=(low, 1.01), ylim=(min(low, (share - error).min()), 1.01))
+    axes.legend(loc="upper left")
+    return figure
+
+
+def confidence_figure(probabilities: np.ndarray, targets: np.ndarray) -> Figure:
+    """Return histograms of the confidence of the right and of the wrong labels."""
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == targets
+    figure, axes = _axes("How sure it is", "confidence", "pictures")
+    edges = np.linspace(1 / probabilities.shape[1], 1, 26)
+    parts = [confidence[~right], confidence[right]]
+    axes.hist(parts, edges, stacked=True, color=[WRONG, RIGHT], label=["wrong", "right"])
+    axes.legend(loc="upper left")
+    return figure
+
+
+def risk_coverage_figure(probabilities: np.ndarray, targets: np.ndarray) -> Figure:
+    """Return the accuracy that remains when the least sure pictures are left unsure."""
+    share, accuracy = risk_coverage(probabilities, targets)
+    figure, axes = _axes("What leaving the least sure out gains", "share of pictures that get a label", "accuracy")
+    shown = share >= min(0.02, share[-1])  # the surest few show nothing but chance
+    axes.plot(share[shown], accuracy[shown], color=RIGHT)
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_xlim(0, 1.01)
+    return figure
+
+
+def group_figure(title: str, groups: Mapping[str, Evaluation], overall: float) -> Figure:
+    """Return the accuracy of each group with its 95 % interval, beside that of all pictures."""
+    figure, axes = _axes(f"Accuracy by {title}", "accuracy", "", (5.5, 1.4 + 0.3 * len(groups)))
+    axes.axvline(overall, color=NEUTRAL, linestyle="--", linewidth=1)
+    for row, group in enumerate(groups.values()):
+        value, low, high = group.metrics["accuracy"]
+        axes.plot([low, high], [row, row], color=RIGHT, alpha=0.4, linewidth=5, solid_capstyle="butt")
+        axes.plot(value, row, "o", color=RIGHT)
+    axes.set_yticks(range(len(groups)), [f"{name} ({group.count:,})" for name, group in groups.items()])
+    axes.invert_yaxis()
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    return figure
+
+
+def worst_errors(probabilities: np.ndarray, targets: np.ndarray, count: int) -> np.ndarray:
+    """Return the indices of at most `count` wrong answers, the surest first.
+
+    Args:
+        probabilities: `(N, num_classes)`.
+        targets: int `(N,)`.
+        count: how many at most.
+    """
+    wrong = np.flatnonzero(probabilities.argmax(axis=1) != targets)
+    return wrong[np.argsort(probabilities[wrong, targets[wrong]], kind="stable")][:count]
+
+
+def named_grid_figure(images: np.ndarray, names: Sequence[str], columns: int = 6) -> Figure:
+    """Return a grid of uint8 images `(N, H, W, 3)` with a text below each."""
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(1.7 * columns, 2.4 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, image, name in zip(axes.flat, images, names, strict=False):
+        axis.imshow(image)
+        axis.set_title(name, fontsize=7, y=-0.22)
+    return figure

@@ -1,0 +1,197 @@
+"""What an evaluation leaves: metrics.json, and made from its numbers a page, a model card and TensorBoard's figures."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from gender_recognizer.evaluation.figures import group_figure, named_grid_figure, result_figures, worst_errors
+from gender_recognizer.evaluation.intervals import Estimate, percentile_interval, resample
+from gender_recognizer.evaluation.metrics import Evaluation, count_labels, group_gaps
+from gender_recognizer.evaluation.pages import figure_image, render, thumbnail, write_page
+from gender_recognizer.evaluation.saliency import overlay
+from gender_recognizer.models.calibration import OperatingPoint, confidence_for
+
+WORST = 48
+"""Errors that are shown, the surest first."""
+
+TARGET_ACCURACIES = (0.9, 0.95, 0.97, 0.98, 0.99)
+
+EXPLANATIONS = {
+    "accuracy": "share of right labels",
+    "balanced_accuracy": "mean of the classes' recalls: what accuracy would be if they were equally frequent",
+    "auroc": "chance that a picture of a class gets a higher probability for it than another picture",
+    "average_precision": "area under the precision-recall curve, mean of the classes",
+    "f1": "harmonic mean of precision and recall, mean of the classes",
+    "mcc": "Matthews' correlation coefficient: 1 perfect, 0 guessing",
+    "brier": "mean squared error of the probability; 0 is perfect, 0.25 is always saying 50 %",
+    "log_loss": "cross-entropy; 0 is perfect, 0.69 is always saying 50 % of two classes",
+    "calibration_error": "expected distance between confidence and share of right labels, 15 bins",
+}
+
+
+@dataclass
+class Results:
+    """What was measured of one model on some pictures.
+
+    Attributes:
+        facts: what to say of the `model`, the `data` and how it was `measured`, plain values by these names.
+        classes: names of the classes.
+        names: file names of the pictures, relative to their root.
+        images: uint8 `(num_files, 100, 80, 3)`, may be on disk.
+        rows: which of `images` the pictures are, int `(N,)`.
+        probabilities: `(N, num_classes)`.
+        targets: int `(N,)`.
+        evaluation: metrics of all pictures.
+        groups: metrics of the groups that each column of the metadata makes.
+        points: what the model file says came of each confidence on its validation pictures.
+        comparisons: other models on the same pictures, plain values.
+        explained: for each title, indices of pictures and their saliency `(M, 100, 80)`.
+        robustness: what came of changed pictures, as `robustness.measure_robustness` returns it.
+    """
+
+    facts: dict[str, dict[str, Any]]
+    classes: Sequence[str]
+    names: Sequence[str]
+    images: np.ndarray
+    rows: np.ndarray
+    probabilities: np.ndarray
+    targets: np.ndarray
+    evaluation: Evaluation
+    groups: Mapping[str, Mapping[str, Evaluation]]
+    points: Sequence[OperatingPoint] = ()
+    comparisons: Sequence[Mapping[str, Any]] = ()
+    explained: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    robustness: Sequence[Mapping[str, Any]] = ()
+
+
+def summarise(results: Results) -> dict[str, Any]:
+    """Return all numbers of an evaluation as plain values; what is not defined is None."""
+    return results.facts | {
+        "metrics": _plain(results.evaluation.metrics),
+        "confusion": count_labels(results.probabilities, results.targets).tolist(),
+        "unsure": _unsure(results),
+        "groups": {
+            column: {
+                name: {"pictures": group.count, "metrics": _plain(group.metrics)} for name, group in groups.items()
+            }
+            for column, groups in results.groups.items()
+        },
+        "gaps": {column: _gaps(groups, results.classes) for column, groups in results.groups.items()},
+        "comparisons": list(results.comparisons),
+        "robustness": list(results.robustness),
+    }
+
+
+def _plain(metrics: Mapping[str, Estimate]) -> dict[str, dict[str, float | None]]:
+    return {name: estimate_values(estimate) for name, estimate in metrics.items()}
+
+
+def estimate_values(estimate: Estimate) -> dict[str, float | None]:
+    """Return `value`, `low` and `high`, None where they are not defined."""
+    return {name: None if math.isnan(value) else float(value) for name, value in estimate._asdict().items()}
+
+
+def _gaps(groups: Mapping[str, Evaluation], classes: Sequence[str]) -> dict[str, Any]:
+    gaps: dict[str, Any] = _plain(group_gaps(groups, classes))
+    if gaps:
+        accuracy = {name: group.metrics["accuracy"].value for name, group in groups.items()}
+        gaps["best"], gaps["worst"] = max(accuracy, key=accuracy.get), min(accuracy, key=accuracy.get)
+    return gaps
+
+
+def _unsure(results: Results) -> list[dict[str, Any]]:
+    """Return what came here of the confidences that reached wanted accuracies on the model's validation pictures."""
+    confidence = results.probabilities.max(axis=1)
+    right = results.probabilities.argmax(axis=1) == results.targets
+    rows = []
+    for wanted in TARGET_ACCURACIES:
+        try:
+            point = confidence_for(results.points, wanted)
+        except ValueError:  # not reached, or not calibrated
+            continue
+        kept = right[confidence >= point.confidence]
+        draws = resample(len(kept), 1000) @ kept / max(1, len(kept))
+        accuracy = percentile_interval(float(kept.mean()) if len(kept) else math.nan, draws)
+        rows.append(
+            {
+                "target_accuracy": wanted,
+                "min_confidence": point.confidence,
+                "unsure": 1 - len(kept) / len(right),
+                "accuracy": estimate_values(accuracy),
+            }
+        )
+    return rows
+
+
+def write_metrics(summary: Mapping[str, Any], path: Path) -> None:
+    """Write metrics.json; names that are not UTF-8 keep their odd bytes as escapes."""
+    path.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+
+
+def write_report(results: Results, summary: Mapping[str, Any], path: Path) -> dict[str, Figure]:
+    """Write the page, and return its figures by name."""
+    figures = result_figures(results.probabilities, results.targets, results.classes)
+    for column, groups in results.groups.items():
+        if groups:
+            title = column.replace("_", " ")
+            figures[f"by_{column}"] = group_figure(title, groups, results.evaluation.metrics["accuracy"].value)
+    write_page(
+        path,
+        "report.html",
+        summary=summary,
+        classes=results.classes,
+        explanations=EXPLANATIONS,
+        figures={name: figure_image(figure, name.replace("_", " ")) for name, figure in figures.items()},
+        errors=[_picture(results, row) for row in worst_errors(results.probabilities, results.targets, WORST)],
+        explained={
+            title: [_picture(results, row, saliency) for row, saliency in zip(rows, maps, strict=True)]
+            for title, (rows, maps) in results.explained.items()
+        },
+    )
+    return figures
+
+
+def _picture(results: Results, row: int, saliency: np.ndarray | None = None) -> dict[str, Any]:
+    image, name = results.images[results.rows[row]], results.names[row]
+    label = int(results.probabilities[row].argmax())
+    return {
+        "image": thumbnail(image if saliency is None else overlay(image, saliency), name),
+        "name": name,
+        "label": results.classes[label],
+        "right": label == results.targets[row],
+        "probability": float(results.probabilities[row, label]),
+    }
+
+
+def write_card(summary: Mapping[str, Any], about: Mapping[str, Any], path: Path) -> None:
+    """Write a model card in the form of Hugging Face's.
+
+    Args:
+        summary: what `summarise` returned.
+        about: what no measurement knows: `name`, `license`, `tags`, `description`, `intended_use`, `out_of_scope`,
+            `data`, `training`, `tried`, `limits`; any of them may be missing.
+        path: of the card.
+    """
+    path.write_text(render("MODEL_CARD.md", summary=summary, about=about, explanations=EXPLANATIONS), encoding="utf-8")
+
+
+def log_to_tensorboard(results: Results, figures: Mapping[str, Figure], folder: Path) -> None:
+    """Write the metrics and the figures of the page for `tensorboard --logdir`."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(folder)) as writer:
+        for name, estimate in results.evaluation.metrics.items():
+            if not math.isnan(estimate.value):
+                writer.add_scalar(f"evaluate/{name}", estimate.value)
+        for name, figure in figures.items():
+            writer.add_figure(f"evaluate/{name}", figure)
+        rows = worst_errors(results.probabilities, results.targets, WORST)
+        if len(rows):
+            names = [f"{results.names[row]}\n{results.probabilities[row].max():.2f}" for row in rows]
+            writer.add_figure("evaluate/worst_errors", named_grid_figure(results.images[results.rows[rows]], names))

@@ -1,0 +1,131 @@
+"""Labelling from Python: files, arrays, Pillow images, streams of them, folders."""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from gender_recognizer.labelling.labeller import Labeller, Limits, Pair, Record, batched
+from gender_recognizer.models.calibration import confidence_for
+from gender_recognizer.models.model_file import find_model
+from gender_recognizer.models.predictor import available_cores, choose_device, load_predictor
+from gender_recognizer.pictures.listing import File, Folder
+
+Source = str | os.PathLike[str] | File | np.ndarray | Image.Image
+"""A file, an array uint8 RGB `(H, W, 3)`, or a Pillow image."""
+
+
+class Recognizer:
+    """A trained model, ready to label pictures.
+
+        from gender_recognizer import Recognizer
+        recognizer = Recognizer()
+        recognizer.label("a.jpg").label  # "female"
+
+    Attributes:
+        classes: names of the classes.
+        predictor: the model; its `info` is what the file says of itself, and `saliency.saliency_maps` takes it.
+    """
+
+    def __init__(
+        self,
+        model_path: str | os.PathLike[str] | None = None,
+        device: str = "auto",
+        batch_size: int = 32,
+        num_threads: int | None = None,
+        target_accuracy: float | None = None,
+        faces: str = "none",
+        **limits: float,
+    ) -> None:
+        """Load a model.
+
+        Args:
+            model_path: an `.onnx` or `.ckpt` file; None for the bundled model.
+            device: `auto`, `cpu` or `cuda`.
+            batch_size: pictures that a thread takes at once; labels do not depend on it.
+            num_threads: threads that read and label; None for the number of cores.
+            target_accuracy: choose `min_confidence` so that this share of the labels was right on the model's
+                validation pictures; pictures below it are `unsure`.
+            faces: `none` where pictures are crops of faces; in photographs `crop` labels each face and `largest` the
+                largest, which needs the extra `faces`.
+            **limits: fields of `labelling.Limits`, such as `min_confidence=0.9`.
+
+        Raises:
+            ValueError: the model is not one of ours, an argument makes no sense, or the extra `faces` is missing.
+        """
+        choice = choose_device(find_model(None if model_path is None else os.fspath(model_path), Path()), device)
+        self.predictor = load_predictor(choice.path, choice.device)
+        if target_accuracy is not None:
+            limits["min_confidence"] = confidence_for(self.predictor.info.operating_points, target_accuracy).confidence
+        self._labeller = Labeller(self.predictor, Limits(faces=faces, **limits))
+        self._batch_size, self._num_threads = batch_size, num_threads or available_cores()
+        self.classes = self.predictor.info.classes
+
+    def label(self, pictures: Source | Sequence[Source]) -> Record | list[Record]:
+        """Return the record of a picture, or the records of a list of pictures.
+
+        A file that cannot be read gives a record with status `failed` and the reason. With `faces="crop"` a single
+        picture, too, gives a list: a record for each face, or one with status `no_face`.
+
+        Raises:
+            TypeError: it is none of these.
+            ValueError: an array has another shape or type.
+        """
+        if isinstance(pictures, list | tuple):
+            return list(self.stream(pictures))
+        records = self._label_batch([pictures])
+        return records if self._labeller.limits.faces == "crop" else records[0]
+
+    def stream(self, pictures: Iterable[Source]) -> Iterator[Record]:
+        """Yield the records of each picture, in order, while later ones are being labelled; memory stays flat."""
+        with ThreadPoolExecutor(self._num_threads) as threads:
+            try:
+                batches = batched(pictures, self._batch_size)
+                futures = (threads.submit(self._label_batch, batch) for batch in batches)
+                running = deque(islice(futures, self._num_threads))
+                while running:
+                    records = running.popleft().result()
+                    running.extend(islice(futures, 1))
+                    yield from records
+            finally:
+                threads.shutdown(wait=False, cancel_futures=True)
+
+    def label_folder(self, folder: str | os.PathLike[str]) -> Iterator[Record]:
+        """Yield the record of every picture below a folder, in the order of their names.
+
+        Raises:
+            OSError: the folder cannot be read.
+        """
+        return self.stream(Folder(Path(folder)))
+
+    def look(self, pictures: Iterable[Source]) -> tuple[list[Record], list[np.ndarray | None]]:
+        """Return the records of pictures, as `stream` yields them, and what the network saw for each.
+
+        That is uint8 `(100, 80, 3)`, of photographs a face that was cut out, or None where there was nothing to see.
+        """
+        with ThreadPoolExecutor(self._num_threads) as threads:
+            pairs = [pair for read in threads.map(self._read, pictures) for pair in read]
+        seen = [None if picture is None else picture.pixels for _, picture in pairs]
+        return self._labeller.label_pictures(pairs), seen
+
+    def _label_batch(self, pictures: Sequence[Source]) -> list[Record]:
+        return self._labeller.label_pictures([pair for picture in pictures for pair in self._read(picture)])
+
+    def _read(self, picture: Source) -> list[Pair]:
+        if isinstance(picture, File):
+            return self._labeller.read(picture)
+        if isinstance(picture, str | os.PathLike):
+            path = os.fspath(picture)
+            return self._labeller.read(File(path, path))
+        if isinstance(picture, np.ndarray):
+            if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
+                raise ValueError(f"array of {picture.dtype} {picture.shape}; expected uint8 RGB (H, W, 3)")
+            picture = Image.fromarray(picture)
+        if not isinstance(picture, Image.Image):
+            raise TypeError(f"expected a path, an array or a Pillow image, not {type(picture).__name__}")
+        return self._labeller.convert(Record(str(getattr(picture, "filename", ""))), picture)

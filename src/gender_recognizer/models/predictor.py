@@ -1,0 +1,159 @@
+"""Models that turn pictures into probabilities, from an `.onnx` file or a `.ckpt`."""
+
+import os
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from gender_recognizer.models.model_file import ModelInfo, load_classifier, parse_info
+
+_CUDA_PROVIDER = "CUDAExecutionProvider"
+
+
+class Predictor(Protocol):
+    """What labelling needs of a model."""
+
+    info: ModelInfo
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Return float32 probabilities `(N, num_classes)` of uint8 images `(N, 100, 80, 3)`."""
+        ...
+
+
+class OnnxPredictor:
+    """An ONNX model in ONNX Runtime, without torch."""
+
+    def __init__(self, path: Path, num_threads: int = 1, device: str = "cpu") -> None:
+        """Load the model.
+
+        Args:
+            path: a file that `model_file.export_onnx` or `quantise_onnx` wrote.
+            num_threads: threads that share one call of `predict`; 0 for as many as there are cores.
+            device: `cpu` or `cuda`, which needs the package onnxruntime-gpu.
+
+        Raises:
+            ValueError: the file is not such a model.
+        """
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = num_threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leaves idle cores to decoding
+        options.log_severity_level = 3
+        providers = [_CUDA_PROVIDER, "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
+        try:
+            self.session = onnxruntime.InferenceSession(path, options, providers=providers)
+        except Exception as error:  # the runtime's exceptions share no other base class
+            raise ValueError(f"'{path}' is not an ONNX model: {str(error).splitlines()[0]}") from None
+        self.info = parse_info(self.session.get_modelmeta().custom_metadata_map, path)
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Return float32 probabilities `(N, num_classes)` of uint8 images `(N, 100, 80, 3)`."""
+        return self.session.run(["probabilities"], {"images": images})[0]
+
+
+class TorchPredictor:
+    """A checkpoint in torch."""
+
+    def __init__(self, path: Path, device: str = "cpu", num_threads: int | None = None) -> None:
+        """Load the checkpoint.
+
+        Args:
+            path: a `.ckpt` of ours.
+            device: of torch, such as `cpu` or `cuda`.
+            num_threads: threads that share one call of `predict` on the CPU; None to leave torch's setting.
+
+        Raises:
+            ValueError: the file is no checkpoint of ours.
+        """
+        import torch
+
+        self.classifier, self.info = load_classifier(path)
+        self.classifier.to(device)
+        if num_threads:
+            torch.set_num_threads(num_threads)
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Return float32 probabilities `(N, num_classes)` of uint8 images `(N, 100, 80, 3)`."""
+        import torch
+
+        with torch.inference_mode():
+            batch = torch.from_numpy(images).to(self.classifier.device).permute(0, 3, 1, 2)
+            return self.info.scaling(self.classifier(batch)).softmax(dim=1).cpu().numpy()
+
+
+class Choice(NamedTuple):
+    """With which file and on which device a model runs, and why."""
+
+    path: Path
+    device: str
+    why: str
+
+
+def choose_device(path: Path, device: str = "auto") -> Choice:
+    """Return where a model runs best.
+
+    An `.onnx` file runs on a GPU where onnxruntime-gpu is installed; otherwise, when `cuda` is asked for, the
+    `.ckpt` of the same name beside it does, in torch.
+
+    Args:
+        path: an `.onnx` or `.ckpt` file.
+        device: `auto`, `cpu` or `cuda`.
+
+    Raises:
+        ValueError: the device is unknown, or there is no usable GPU.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device is '{device}'; expected auto, cpu or cuda")
+    if device == "cpu":
+        return Choice(path, "cpu", "asked for")
+    if path.suffix == ".onnx":
+        if _is_installed("onnxruntime-gpu"):
+            return Choice(path, "cuda", "onnxruntime-gpu is installed")
+        if device == "auto":
+            return Choice(path, "cpu", "onnxruntime-gpu is not installed")
+        twin = path.with_name(path.stem.removesuffix("-int8") + ".ckpt")
+        if not twin.is_file():
+            raise ValueError(f"device is 'cuda', but '{path}' needs onnxruntime-gpu for it; or give a .ckpt")
+        path = twin
+    import torch
+
+    if torch.cuda.is_available():
+        return Choice(path, "cuda", torch.cuda.get_device_name())
+    if device == "cuda":
+        raise ValueError("device is 'cuda', but torch finds no usable GPU; use device=cpu")
+    return Choice(path, "cpu", "torch finds no usable GPU")
+
+
+def _is_installed(package: str) -> bool:
+    """Say whether a package is there, without the time that importing it takes."""
+    try:
+        return bool(version(package))
+    except PackageNotFoundError:
+        return False
+
+
+def load_predictor(path: Path, device: str = "cpu", num_threads: int = 1) -> Predictor:
+    """Return the predictor of an `.onnx` or `.ckpt` file.
+
+    Args:
+        path: the model.
+        device: `cpu` or `cuda`.
+        num_threads: threads that share one call of `predict` on the CPU.
+
+    Raises:
+        ValueError: the file is not a model of ours.
+    """
+    if path.suffix == ".onnx":
+        return OnnxPredictor(path, num_threads, device)
+    return TorchPredictor(path, device, num_threads)
+
+
+def available_cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1

@@ -1,0 +1,82 @@
+"""What trained teachers see in the training pictures, for a smaller network to learn from (Hinton et al. 2015)."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gender_recognizer.data.dataset import ImageCache, read_blocks, save_atomically
+from gender_recognizer.models.classifier import GenderClassifier
+from gender_recognizer.models.model_file import load_classifier
+
+logger = logging.getLogger(__name__)
+
+
+def load_teacher(path: Path, classes: list[str]) -> GenderClassifier:
+    """Return the classifier of a checkpoint that can teach these classes.
+
+    Raises:
+        ValueError: there is no such checkpoint, it tells other classes apart, or its network shows no features.
+    """
+    if not path.is_file() or path.suffix != ".ckpt":
+        raise ValueError(f"teacher is '{path}'; expected the .ckpt file of a trained model")
+    teacher = load_classifier(path)[0]
+    if teacher.hparams["classes"] != classes:
+        raise ValueError(f"teacher '{path}' tells {teacher.hparams['classes']} apart, not {classes}")
+    if not hasattr(teacher.network, "look"):
+        raise ValueError(f"teacher '{path}' is a {teacher.hparams['network']['name']}, which shows no features")
+    return teacher
+
+
+def teach(cache: ImageCache, paths: Sequence[Path], classes: list[str]) -> np.ndarray:
+    """Return what teachers make of every picture of a cache.
+
+    Args:
+        cache: of `num_files` pictures.
+        paths: the teachers' checkpoints.
+        classes: names of the classes.
+
+    Returns:
+        float16 `(num_files, num_classes + num_features)`: logits, the mean of the teachers', then the features of
+        all of them, with mean 0 and standard deviation 1 over the pictures. Each is the mean of a picture's and its
+        mirror image's.
+
+    Raises:
+        ValueError: as `load_teacher`.
+    """
+    outputs = [_ask(cache, path, classes) for path in paths]
+    logits = np.mean([output[:, : len(classes)] for output in outputs], axis=0)
+    return np.hstack([logits, *(output[:, len(classes) :] for output in outputs)])
+
+
+def _ask(cache: ImageCache, path: Path, classes: list[str]) -> np.ndarray:
+    """Return what one teacher makes of every picture, computed once and kept beside the cache.
+
+    Raises:
+        ValueError: as `load_teacher`.
+    """
+    teacher = load_teacher(path, classes)
+    name = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    kept = cache.folder / f"teacher-{name}-{len(cache.images)}.npy"
+    if not kept.exists():
+        logger.info("asking the teacher %s about %d pictures", path, len(cache.images))
+        outputs = torch.cat([_outputs(teacher, block) for block in read_blocks(cache.images, 64)])
+        logits, features = outputs[:, : len(classes)], outputs[:, len(classes) :]
+        features = (features - features.mean(dim=0)) / features.std(dim=0).clamp(min=1e-6)
+        save_atomically(kept, torch.cat([logits, features], dim=1).half().numpy())
+    return np.load(kept)
+
+
+@torch.inference_mode()
+def _outputs(teacher: GenderClassifier, images: np.ndarray) -> Tensor:
+    """Return float32 logits and features, side by side, of uint8 images `(N, 100, 80, 3)`."""
+    batch = torch.from_numpy(images.copy()).permute(0, 3, 1, 2)
+    both = torch.cat([batch, batch.flip(3)])
+    with torch.autocast(both.device.type, torch.bfloat16):
+        features = teacher.network.look(both)[0].float()
+    logits = teacher.scaling(teacher.network.head(features))
+    return torch.cat([logits, features], dim=1).view(2, len(batch), -1).mean(dim=0)

@@ -1,0 +1,401 @@
+import csv
+import json
+import logging
+import os
+import re
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from conftest import PROJECT, run
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from PIL import Image, ImageFilter
+
+from gender_recognizer.checks import report
+from gender_recognizer.data import dataset
+from gender_recognizer.data.datamodule import FaceDataModule
+from gender_recognizer.data.dataset import read_exclude
+
+sys.path.insert(0, str(PROJECT / "scripts"))
+import check_data
+from command import register_resolvers
+
+FAIRFACE = PROJECT.parent / "shared" / "faces" / "fairface"
+TINTS = {"female": (120, -60, -90), "male": (-90, -60, 120)}
+WRONG = {"female/wrong_0.png", "female/wrong_1.png", "male/wrong_2.png", "male/wrong_3.png"}
+
+
+def texture(seed, tint=(0, 0, 0), size=(80, 100)):
+    """Return a picture with large shapes and fine grain, like no other one."""
+    rng = np.random.default_rng(seed)
+    shapes = Image.fromarray(rng.integers(50, 200, (10, 8, 1), dtype=np.uint8).repeat(3, axis=2)).resize(size)
+    noise = rng.normal(0, 10, (size[1], size[0], 3))
+    return Image.fromarray((np.asarray(shapes) + noise + tint).clip(0, 255).astype(np.uint8))
+
+
+def make_pictures(root, count):
+    """Make `count` reddish pictures in female/ and bluish ones in male/."""
+    for target, (name, tint) in enumerate(TINTS.items()):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for index in range(count):
+            texture(1000 * target + index, tint).save(root / name / f"{index:03}.png")
+    return root
+
+
+def plant(root):
+    """Add to 25 good pictures of each class one of everything that can be wrong."""
+    make_pictures(root, 25)
+    female, male = root / "female", root / "male"
+    shutil.copy(female / "000.png", female / "copy.png")
+    shutil.copy(female / "001.png", male / "opposite.png")
+    Image.open(female / "002.png").save(female / "pixels.bmp")
+    Image.open(male / "003.png").save(male / "saved_again.jpg", quality=40)
+    Image.open(male / "004.png").point(lambda value: 0.7 * value).save(female / "darker.jpg", quality=40)
+    Image.new("RGB", (60, 70), (90, 80, 70)).save(male / "blank.png")
+    texture(7001).point(lambda value: value / 8).save(male / "dark.png")
+    texture(7002).filter(ImageFilter.GaussianBlur(4)).save(male / "blurred.png")
+    texture(7003, size=(12, 40)).save(male / "tiny.png")
+    (male / "broken.jpg").write_bytes(b"")
+    for name in WRONG:
+        number = int(name[-5])
+        texture(8000 + number, TINTS["male" if name.startswith("female") else "female"]).save(root / name)
+    rows = [f"{path.relative_to(root).as_posix()},{len(path.name) % 2}" for path in sorted(root.glob("*/0*.png"))]
+    (root / "metadata.csv").write_text("\n".join(["file_name,even", "female/gone.png,1", *rows]))
+    return root
+
+
+def settings(*overrides):
+    register_resolvers()
+    with initialize_config_dir(str(PROJECT / "configs"), version_base="1.3"):
+        config = compose("check_data", [*overrides])
+    return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+
+
+def check(root, folder, **options):
+    """Check a folder, with all that is left inside `folder`."""
+    chosen = settings()
+    chosen |= {"outputs": str(folder), "output_dir": str(folder / "check")} | options
+    chosen["data"] |= {"root": str(root), "cache_dir": str(folder / "cache")} | options.get("data", {})
+    return check_data.run(chosen)
+
+
+def files(entries):
+    return [entry["file"] for entry in entries]
+
+
+def state(root):
+    return {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checked")
+    root = plant(folder / "data")
+    before = state(root)
+    summary = check(root, folder)
+    assert state(root) == before
+    return root, summary, folder / "check"
+
+
+def test_exact_copies_are_found_those_with_different_labels_first(checked):
+    groups = checked[1]["exact_copies"]
+    assert [files(group["files"]) for group in groups] == [
+        ["female/001.png", "male/opposite.png"],
+        ["female/000.png", "female/copy.png"],
+        ["female/002.png", "female/pixels.bmp"],
+    ]
+    assert [group["opposite_labels"] for group in groups] == [True, False, False]
+    assert [group["same_bytes"] for group in groups] == [True, True, False]
+
+
+def test_near_copies_are_found_those_with_different_labels_first(checked):
+    groups = checked[1]["near_copies"]
+    assert [files(group["files"]) for group in groups] == [
+        ["female/darker.jpg", "male/004.png"],
+        ["male/003.png", "male/saved_again.jpg"],
+    ]
+    assert [group["opposite_labels"] for group in groups] == [True, False]
+    assert all(0.7 < group["correlation"] <= 1 for group in groups)
+
+
+def test_pictures_that_show_hardly_anything_are_found_and_no_others(checked):
+    summary = checked[1]
+    for name in ("blank", "dark", "blurred", "tiny"):
+        assert files(summary[name]) == [f"male/{name}.png"]
+    assert (summary["tiny"][0]["width"], summary["tiny"][0]["height"]) == (12, 40)
+    assert summary["unreadable"] == [{"file": "male/broken.jpg", "label": "male", "reason": "empty file"}]
+
+
+def test_wrong_labels_are_the_most_suspicious_ones(checked):
+    suspicious = checked[1]["suspicious_labels"]
+    assert {*files(suspicious)[:8]} >= WRONG
+    assert all(entry["suggested"] != entry["label"] for entry in suspicious[:4])
+
+
+def test_counts_and_metadata(checked):
+    summary = checked[1]
+    assert summary["pictures"] == 64
+    assert sum(summary["classes"].values()) == 64
+    assert summary["metadata"]["rows_without_picture"] == ["female/gone.png"]
+    assert "male/tiny.png" in summary["metadata"]["pictures_without_row"]
+    assert summary["metadata"]["rows"] == 51
+
+
+def active_lines(path):
+    return {line for line in path.read_text().splitlines() if not line.startswith("# ")}
+
+
+def test_exclude_txt_leaves_out_what_is_certain_and_proposes_the_rest(checked):
+    _, _, folder = checked
+    certain = {"male/broken.jpg", "male/blank.png", "female/001.png", "male/opposite.png", "female/copy.png"}
+    assert active_lines(folder / "exclude.txt") == certain | {"female/pixels.bmp"}
+    proposed = {line for line in (folder / "exclude.txt").read_text().splitlines() if line.startswith("# ")}
+    doubtful = {"male/saved_again.jpg", "male/004.png", "female/darker.jpg", "male/dark.png", *WRONG}
+    assert {f"# {name}" for name in doubtful} <= proposed
+    assert "# male/003.png" not in proposed
+    assert "# -- almost the same picture as male/003.png" in proposed
+
+
+def test_the_page_holds_every_section_and_needs_nothing_else(checked):
+    root, summary, folder = checked
+    page = (folder / "check.html").read_text()
+    for section in ("Balance", "Cannot be read", "Show hardly anything", "Equal pictures", "Almost equal pictures"):
+        assert f">{section}</h2>" in page
+    for section in ("Copies across parts of a split", "Copies in another folder", "Suspicious labels"):
+        assert f">{section}</h2>" in page
+    assert set(re.findall(r'(?:src|href)="(.{5})', page)) <= {"data:", "#unre", "#look", "#exac", "#near", "#labe"}
+    assert "<script" not in page
+    assert "wrong labels that the network learnt by heart are missed" in page
+    assert str(root) in page
+    assert json.loads((folder / "check.json").read_text()) == summary
+
+
+def test_the_page_shows_a_part_and_check_json_all(checked, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "SHOWN", 1)
+    summary = checked[1]
+    assert report.write_check(summary, lambda name: np.zeros((100, 80, 3), np.uint8), None, tmp_path) == 6
+    page = (tmp_path / "check.html").read_text()
+    assert "2 more groups are in check.json" in page
+    assert page.count("<figure>") < 20
+    assert len(json.loads((tmp_path / "check.json").read_text())["exact_copies"]) == 3
+
+
+# Leaving pictures out of a training
+
+
+def load(root, cache_dir, **options):
+    data = FaceDataModule(root, cache_dir, **options)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def used(data):
+    return {path.relative_to(data.root).as_posix() for paths in data.files.values() for path in paths}
+
+
+def test_excluded_pictures_are_not_trained_on_and_nothing_is_decoded_again(checked, tmp_path, monkeypatch, caplog):
+    root, _, folder = checked
+    everything = used(load(root, folder.parent / "cache"))
+    monkeypatch.setattr(dataset, "load_or_reason", lambda path: pytest.fail("decoded again"))
+    certain = active_lines(folder / "exclude.txt")
+    caplog.clear()
+    data = load(root, folder.parent / "cache", exclude=folder / "exclude.txt")
+    assert used(data) == everything - certain
+    assert "cannot be read" not in caplog.text
+    chosen = (folder / "exclude.txt").read_text().replace("# male/dark.png", "male/dark.png")
+    (tmp_path / "exclude.txt").write_text(chosen)
+    data = load(root, folder.parent / "cache", exclude=tmp_path / "exclude.txt")
+    assert used(data) == everything - certain - {"male/dark.png"}
+    data.save_split(tmp_path / "split.csv")
+    with (tmp_path / "split.csv").open() as file:
+        parts = {row["file_name"]: row["part"] for row in csv.DictReader(file)}
+    assert {name for name, part in parts.items() if part == "excluded"} == certain | {"male/dark.png"}
+
+
+def test_lines_that_name_no_picture_are_counted(checked, tmp_path, caplog):
+    root, _, folder = checked
+    (tmp_path / "exclude.txt").write_bytes(b"\xef\xbb\xbf./female/003.png\r\n\r\nfemale/gone.png\r\nmale\r\n")
+    with caplog.at_level(logging.WARNING):
+        data = load(root, folder.parent / "cache", exclude=tmp_path / "exclude.txt")
+    assert "2 lines name no picture" in caplog.text
+    assert "'female/gone.png'" in caplog.text
+    assert "female/003.png" not in used(data)
+
+
+def test_missing_exclude_file_and_excluding_a_whole_class_are_errors(checked, tmp_path):
+    root, _, folder = checked
+    with pytest.raises(ValueError, match=r"data.exclude '.*gone.txt' does not exist"):
+        FaceDataModule(root, tmp_path, exclude=tmp_path / "gone.txt")
+    names = [path.relative_to(root).as_posix() for path in (root / "male").iterdir()]
+    (tmp_path / "exclude.txt").write_text("\n".join(names))
+    with pytest.raises(ValueError, match=r"none of the pictures in '.*male' can be read and is not excluded"):
+        load(root, folder.parent / "cache", exclude=tmp_path / "exclude.txt")
+
+
+def test_names_that_look_like_comments_are_excluded_too(tmp_path):
+    lines = report.exclude_lines(
+        {"root": "/x", "date": "today", "near_copies": [], "tiny": [], "dark": [], "blurred": []}
+        | {"suspicious_labels": []},
+        {"# odd/1.jpg": "why\nso", "two\nlines.jpg": "why", "a/caf\udce9.jpg": "why"},
+    )
+    (tmp_path / "exclude.txt").write_text("\n".join(lines), errors="surrogateescape")
+    assert read_exclude(tmp_path / "exclude.txt") == ["# odd/1.jpg", "a/caf\udce9.jpg"]
+
+
+# Other folders and splits
+
+
+def test_copies_across_parts_of_a_split_are_found(checked, tmp_path):
+    root, _, folder = checked
+    for split, found in (("random", True), ("grouped", False)):
+        data = load(root, folder.parent / "cache", split=split, split_fractions=(0.5, 0.25, 0.25), split_seed=1)
+        data.save_split(tmp_path / f"{split}.csv")
+        summary = check(root, folder.parent, split=str(tmp_path / f"{split}.csv"), output_dir=str(tmp_path / split))
+        groups = summary["across_parts"]["groups"]
+        assert bool(groups) == found
+        for group in groups:
+            assert len({entry["part"] for entry in group["files"]}) > 1
+            known = summary["exact_copies"] + summary["near_copies"]
+            assert files(group["files"]) in [files(other["files"]) for other in known]
+        assert summary["across_parts"]["pictures_without_part"] == 1  # the broken one
+        assert ("These copies lie in different parts" in (tmp_path / split / "check.html").read_text()) == found
+
+
+def test_copies_in_another_folder_are_found_whatever_its_folders_are_called(checked, tmp_path):
+    root, _, folder = checked
+    other = tmp_path / "other"
+    (other / "deep").mkdir(parents=True)
+    shutil.copy(root / "male" / "007.png", other / "same.png")
+    Image.open(root / "female" / "008.png").save(other / "deep" / "pixels.bmp")
+    Image.open(root / "female" / "009.png").save(other / "deep" / "near.jpg", quality=40)
+    texture(9000).save(other / "another.png")
+    Image.new("RGB", (60, 70), (90, 80, 70)).save(other / "blank.png")
+    (other / "broken.jpg").write_bytes(b"")
+    shared = check(root, folder.parent, against=str(other), output_dir=str(tmp_path / "check"))["against"]
+    assert shared["pictures"] == 6
+    found = [(pair["file"], pair["other"], pair["same_bytes"], pair["same_pixels"]) for pair in shared["pairs"]]
+    assert found == [
+        ("male/007.png", "same.png", True, True),
+        ("female/008.png", "deep/pixels.bmp", False, True),
+        ("female/009.png", "deep/near.jpg", False, False),
+    ]
+    page = (tmp_path / "check" / "check.html").read_text()
+    assert "3 pairs are copies" in page
+    assert "deep/near.jpg" in page
+
+
+# Odd folders
+
+
+def test_one_class_without_metadata(tmp_path):
+    root = make_pictures(tmp_path / "data", 3)
+    summary = check(root, tmp_path, data={"classes": ["female"]})
+    assert summary["classes"] == {"female": 3}
+    assert summary["suspicious_labels_skipped"] == "there is one class only, 'female'"
+    page = (tmp_path / "check" / "check.html").read_text()
+    assert "Not looked for: there is one class only" in page
+    assert "There is no metadata.csv" in page
+
+
+def test_three_pictures(tmp_path, capsys):
+    root = make_pictures(tmp_path / "data", 1)
+    texture(5).save(root / "male" / "second.png")
+    summary = check(root, tmp_path)
+    assert summary["suspicious_labels_skipped"] == "class 'female' has 1 different pictures and needs 10"
+    assert "labels not checked (class 'female' has 1 different" in capsys.readouterr().out
+    assert not summary["exact_copies"] + summary["near_copies"]
+    assert active_lines(tmp_path / "check" / "exclude.txt") == set()
+
+
+def test_nothing_can_be_read(tmp_path):
+    root = make_pictures(tmp_path / "data", 1)
+    for path in root.glob("*/*.png"):
+        path.write_bytes(b"no picture")
+    summary = check(root, tmp_path)
+    assert len(summary["unreadable"]) == 2
+    assert not summary["blank"] + summary["exact_copies"]
+
+
+def test_three_classes_of_other_names(tmp_path):
+    root = tmp_path / "data"
+    tints = {"cat": (60, -40, -40), "dog": (-40, 60, -40), "a b": (-40, -40, 60)}
+    for target, (name, tint) in enumerate(tints.items()):
+        (root / name).mkdir(parents=True)
+        for index in range(20):
+            texture(100 * target + index, tint).save(root / name / f"{index}.png")
+    (root / "cat" / "0.png").rename(root / "dog" / "moved.png")
+    summary = check(root, tmp_path, data={"classes": [*tints]})
+    assert summary["suspicious_labels"][0]["file"] == "dog/moved.png"
+    assert summary["suspicious_labels"][0]["suggested"] == "cat"
+
+
+def test_names_that_are_not_utf8(tmp_path):
+    root = make_pictures(tmp_path / "data", 2)
+    for number in range(2):
+        shutil.copyfile(root / "male" / "001.png", os.fsencode(root / "female") + b"/caf\xe9%d.png" % number)
+    check(root, tmp_path)
+    (group,) = json.loads((tmp_path / "check" / "check.json").read_text())["exact_copies"]
+    assert files(group["files"]) == ["female/caf\udce90.png", "female/caf\udce91.png", "male/001.png"]
+    assert "caf\\udce90.png" in (tmp_path / "check" / "check.html").read_text()
+    assert set(read_exclude(tmp_path / "check" / "exclude.txt")) == set(files(group["files"]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"data": {"classes": ["female", "other"]}}, "no folder '{root}/other'"),
+        ({"data": {"classes": "female"}}, "data.classes is 'female'; expected a list"),
+        ({"against": "{root}/gone"}, "against '{root}/gone' is not a folder"),
+        ({"against": "{root}/female"}, "one lies in the other"),
+        ({"against": "{empty}"}, "no pictures in against '{empty}'"),
+        ({"split": "{root}/gone.csv"}, "split '{root}/gone.csv' does not exist"),
+        ({"split": "{empty}/a.csv"}, "is not the split.csv of a training run"),
+        ({"split": "{empty}/b.csv"}, "names no picture of '{root}'"),
+        ({"model_path": "{empty}/model.onnx"}, "no model.ckpt beside it"),
+        ({"model_path": "{empty}/gone.ckpt"}, "does not exist"),
+    ],
+)
+def test_mistakes_are_said_in_a_line(tmp_path, options, message):
+    root, empty = make_pictures(tmp_path / "data", 2), tmp_path / "empty"
+    empty.mkdir()
+    (empty / "a.csv").write_text("a,b\n1,2\n")
+    (empty / "b.csv").write_text("part,file_name,root\ntrain,female/000.png,/elsewhere\n")
+    (empty / "model.onnx").write_bytes(b"")
+    names = {"root": root, "empty": empty}
+    options = {key: value.format(**names) if isinstance(value, str) else value for key, value in options.items()}
+    with pytest.raises(ValueError, match=re.escape(message.format(**names))):
+        check(root, tmp_path, **options)
+    assert not (tmp_path / "check").exists()
+
+
+def test_the_command_as_a_user_types_it(tmp_path):
+    root = make_pictures(tmp_path / "data", 2)
+    arguments = [f"data.root={root}", f"outputs={tmp_path}/out"]
+    done = run(PROJECT / "scripts/check_data.py", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "out").glob("check_*")
+    assert {path.name for path in folder.iterdir()} == {"check.html", "check.json", "exclude.txt"}
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "out"}
+    assert done.stdout.startswith("4 pictures: 0 unreadable, 0 tiny, 0 blank")
+    assert done.stdout.endswith(f"{folder}/check.html\n")
+    wrong = run(PROJECT / "scripts/check_data.py", *arguments, "against=gone", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith("error: against '")
+    assert wrong.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(not FAIRFACE.is_dir(), reason="../shared/faces/fairface is not there")
+def test_flipped_labels_of_real_faces_are_found(tmp_path):
+    flipped = set()
+    for label, other in (("female", "male"), ("male", "female")):
+        for number, path in enumerate(sorted((FAIRFACE / "val" / label).glob("*.jpg"))[:300]):
+            folder = tmp_path / "data" / (other if number % 20 == 0 else label)
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, folder / f"{label}_{path.name}")
+            if number % 20 == 0:
+                flipped.add(f"{other}/{label}_{path.name}")
+    summary = check(tmp_path / "data", tmp_path)
+    assert len(flipped & {*files(summary["suspicious_labels"])[: 2 * len(flipped)]}) >= 0.6 * len(flipped)

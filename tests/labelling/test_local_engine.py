@@ -1,0 +1,116 @@
+import os
+import signal
+import time
+
+import pytest
+from conftest import BLUE, PROJECT, RED, save_picture
+
+from gender_recognizer.labelling.labeller import Labeller, Limits
+from gender_recognizer.labelling.local_engine import AHEAD, LocalEngine
+from gender_recognizer.models.model_file import BUNDLED_MODEL
+from gender_recognizer.models.predictor import Choice
+from gender_recognizer.pictures.listing import Folder
+
+MODEL = Choice(BUNDLED_MODEL, "cpu", "a test")
+
+
+@pytest.fixture
+def files(tmp_path):
+    for index in range(30):
+        save_picture(tmp_path / f"{index:02}.png", RED if index % 3 else BLUE, index)
+    (tmp_path / "03_broken.jpg").write_bytes(b"<html>")
+    return list(Folder(tmp_path))
+
+
+def label(files, num_workers=2, batch_size=4, model=MODEL):
+    engine = LocalEngine(model, Limits(), num_workers, batch_size)
+    try:
+        return [record for records in engine.label(files) for record in records]
+    finally:
+        engine.close()
+
+
+def test_records_depend_neither_on_batches_nor_workers_nor_neighbours(files):
+    reference = label(files, 1, 1)
+    assert [record.file for record in reference] == [file.name for file in files]
+    for num_workers, batch_size in ((1, 7), (2, 3), (2, 256)):
+        assert label(files, num_workers, batch_size) == reference
+    backwards = label(files[::-1], 2, 5)
+    assert backwards[::-1] == reference
+
+
+def test_a_checkpoint_labels_in_threads_like_its_onnx_file():
+    faces = list(Folder(PROJECT / "data" / "sample"))[::7]  # rounding decides where a face is found if there is none
+    onnx, torch = (
+        Choice(BUNDLED_MODEL.with_name(f"smallcnn.{ending}"), "cpu", "a test") for ending in ("onnx", "ckpt")
+    )
+    for first, second in zip(label(faces, model=onnx), label(faces, model=torch), strict=True):
+        assert first.label == second.label is not None
+        assert first.probability == pytest.approx(second.probability, abs=1e-5)
+
+
+def test_only_a_bounded_number_of_files_is_read_ahead(files):
+    taken = []
+
+    def endless():
+        while True:
+            taken.append(1)
+            yield files[0]
+
+    engine = LocalEngine(MODEL, Limits(), 2, 4)
+    next(engine.label(endless()))
+    engine.close()
+    assert len(taken) <= 2 * AHEAD * 4
+
+
+def test_a_file_that_kills_its_process_is_named_and_the_others_are_labelled(files, monkeypatch):
+    read = Labeller.read
+
+    def deadly(self, file, content=None):
+        if file.name in ("07.png", "21.png"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read(self, file, content)
+
+    undisturbed = label(files)
+    monkeypatch.setattr(Labeller, "read", deadly)  # the workers are forks of this process
+    found = label(files)
+    assert [record.file for record in found] == [file.name for file in files]
+    for record, expected in zip(found, undisturbed, strict=True):
+        if record.file in ("07.png", "21.png"):
+            assert record.status == "failed"
+            assert "the process that read it died" in record.reason
+        else:
+            assert record == expected
+
+
+def test_a_model_that_is_none_is_refused(tmp_path):
+    (tmp_path / "a.onnx").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="is not an ONNX model"):
+        LocalEngine(Choice(tmp_path / "a.onnx", "cpu", "a test"), Limits(), 1, 4).info  # noqa: B018
+
+
+def test_workers_end_with_their_parent(tmp_path):
+    parent = os.fork()
+    if parent == 0:
+        engine = LocalEngine(MODEL, Limits(), 2, 4)
+        (tmp_path / "pids").write_text(" ".join(map(str, engine._executor._processes)))
+        time.sleep(60)
+        os._exit(0)
+    while not (tmp_path / "pids").exists() or not (tmp_path / "pids").read_text():
+        time.sleep(0.05)
+    workers = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    assert len(workers) == 2
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    deadline = time.monotonic() + 10
+    while any(is_running(pid) for pid in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_running(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,254 @@
+"""Interruptions, inputs and outputs of `scripts/process.py`."""
+
+import json
+import os
+import random
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import BLUE, PROJECT, RED, process, read_records, save_picture
+from PIL import Image
+
+from gender_recognizer.models.calibration import confidence_for
+from gender_recognizer.models.model_file import BUNDLED_MODEL
+from gender_recognizer.models.predictor import load_predictor
+
+SAMPLE = PROJECT / "data/sample"
+
+
+def start(*arguments, **options):
+    command = [sys.executable, PROJECT / "scripts/process.py", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def wait_for_records(path, count, running):
+    """Wait until a log has so many records; says whether the run was still going."""
+    while running.poll() is None:
+        if path.exists() and path.read_bytes().count(b"\n") > count:
+            return True
+        time.sleep(0.005)
+    return False
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Return a folder of 3,000 pictures, some of them broken, and the files of an undisturbed run."""
+    root = tmp_path_factory.mktemp("many")
+    faces = [path.read_bytes() for path in sorted(SAMPLE.glob("*/*.jpg"))]
+    (root / "in").mkdir()
+    for index in range(3000):
+        content = b"<html>" if index % 100 == 7 else faces[index % len(faces)]
+        (root / "in" / f"{index:04}.jpg").write_bytes(content)
+    done = process(root / "in", f"output_path={root}/whole.json")
+    assert done.returncode == 3
+    return root
+
+
+def test_killed_runs_end_in_the_files_of_an_undisturbed_one(many):
+    whole = (many / "whole.json").read_bytes(), (many / "whole.jsonl").read_bytes()
+    rng = random.Random(0)
+    path = many / "killed.json"
+    for _ in range(3):
+        path.unlink(missing_ok=True)
+        path.with_suffix(".jsonl").unlink(missing_ok=True)
+        for goal in sorted(rng.sample(range(2800), 3)):
+            running = start(many / "in", f"output_path={path}", "num_workers=1")
+            assert wait_for_records(path.with_suffix(".jsonl"), goal, running)
+            time.sleep(rng.random() * 0.02)
+            running.kill()
+            running.communicate()
+        resumed = process(many / "in", f"output_path={path}")
+        assert resumed.returncode == 3, resumed.stderr
+        assert "going on after" in resumed.stderr
+        assert (path.read_bytes(), path.with_suffix(".jsonl").read_bytes()) == whole
+
+
+def test_ctrl_c_leaves_valid_files_and_says_how_to_go_on(many):
+    path = many / "stopped.json"
+    running = start(
+        many / "in",
+        f"output_path={path}",
+        "num_workers=1",
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
+    )
+    assert wait_for_records(path.with_suffix(".jsonl"), 100, running)
+    os.killpg(running.pid, signal.SIGINT)
+    _, messages = running.communicate(timeout=20)
+    assert running.returncode == 130
+    assert messages.splitlines()[-1] == "stopped before the end; the same command goes on from here"
+    assert "Traceback" not in messages
+    labels = json.loads(path.read_text())
+    records = read_records(path.with_suffix(".jsonl"))
+    assert 90 < len(labels) < 3000
+    assert labels == {record["file"]: record["label"] for record in records if record["status"] == "labelled"}
+    assert process(many / "in", f"output_path={path}").returncode == 3
+    assert path.read_bytes() == (many / "whole.json").read_bytes()
+
+
+def test_full_disk_ends_in_one_line_with_exit_code_1_and_loses_nothing(many):
+    path = many / "full.json"
+    running = start(
+        many / "in",
+        f"output_path={path}",
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+    )
+    _, messages = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert "error: " in messages.splitlines()[-1]
+    assert "File too large" in messages.splitlines()[-1]
+    assert "Traceback" not in messages
+    assert not path.exists()
+    resumed = process(many / "in", f"output_path={path}")
+    assert "going on after" in resumed.stderr
+    assert path.read_bytes() == (many / "whole.json").read_bytes()
+
+
+def test_only_changed_and_new_files_are_done_again(tmp_path):
+    for index in range(5):
+        save_picture(tmp_path / f"in/{index}.png", RED, index)
+    arguments = [tmp_path / "in", f"output_path={tmp_path}/out.json"]
+    assert process(*arguments).returncode == 0
+    before = {record["file"]: record for record in read_records(tmp_path / "out.jsonl")}
+    save_picture(tmp_path / "in/3.png", BLUE, 9)
+    save_picture(tmp_path / "in/1b.png", BLUE, 9)
+    (tmp_path / "in/0.png").unlink()
+    done = process(*arguments)
+    assert "going on after 5 files" in done.stderr
+    after = {record["file"]: record for record in read_records(tmp_path / "out.jsonl")}
+    assert list(after) == ["1.png", "1b.png", "2.png", "3.png", "4.png"]
+    assert {name for name in after if after[name] == before.get(name)} == {"1.png", "2.png", "4.png"}
+    assert list(json.loads((tmp_path / "out.json").read_text())) == list(after)
+
+
+def test_another_model_starts_over_and_says_so(tmp_path):
+    save_picture(tmp_path / "in/a.png", RED, 0)
+    arguments = [tmp_path / "in", f"output_path={tmp_path}/out.json"]
+    process(*arguments)
+    done = process(*arguments, f"model_path={PROJECT}/src/gender_recognizer/weights/smallcnn.onnx")
+    assert "starting over: out.jsonl was made with another model, model_sha256" in done.stderr
+    assert process(*arguments, "resume=false").returncode == 0
+
+
+def test_a_single_picture_is_labelled(tmp_path):
+    done = process(SAMPLE / "female/001.jpg", f"output_path={tmp_path}/out.json")
+    assert done.returncode == 0
+    assert json.loads((tmp_path / "out.json").read_text()) == {"001.jpg": "female"}
+
+
+def test_a_list_of_paths_is_labelled(tmp_path):
+    lines = ["data/sample/male/001.jpg", str(SAMPLE / "female/001.jpg"), "data/sample/male/001.jpg"]
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    done = process(f"input_dir={tmp_path}/list.txt", f"output_path={tmp_path}/out.json")
+    assert done.returncode == 0
+    assert json.loads((tmp_path / "out.json").read_text()) == {lines[1]: "female", lines[0]: "male"}
+
+
+def test_formats_choose_the_files(tmp_path):
+    done = process(SAMPLE / "female", f"output_path={tmp_path}/out/", "formats=[csv]")
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+    (tmp_path / "out").mkdir()
+    assert process(SAMPLE / "female", f"output_path={tmp_path}/out", "formats=[csv]").returncode == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["process_results.csv"]
+    assert len((tmp_path / "out/process_results.csv").read_text().splitlines()) == 101
+
+
+@pytest.fixture(scope="module")
+def hard(tmp_path_factory):
+    """Return a folder of 30 faces, and of 30 halfway between a female and a male one."""
+    root = tmp_path_factory.mktemp("hard")
+    for index in range(1, 31):
+        female, male = (Image.open(SAMPLE / name / f"{index:03}.jpg").convert("RGB") for name in ("female", "male"))
+        female.save(root / f"easy_{index}.png")
+        Image.blend(female, male.resize(female.size), 0.5).save(root / f"hard_{index}.png")
+    return root
+
+
+def test_unsure_pictures_are_said(tmp_path, hard):
+    arguments = [hard, f"output_path={tmp_path}/out.json"]
+    done = process(*arguments, "min_confidence=0.95")
+    assert done.returncode == 0
+    labels = json.loads((tmp_path / "out.json").read_text())
+    unsure = sum(label == "unsure" for label in labels.values())
+    assert 0 < unsure < 60
+    assert f", {unsure} unsure, 0 failed: " in done.stderr.splitlines()[-1]
+    process(*arguments)
+    assert "unsure" not in json.loads((tmp_path / "out.json").read_text()).values()
+
+
+def test_wanted_accuracy_chooses_the_confidence(tmp_path, hard):
+    done = process(hard, f"output_path={tmp_path}/out.json", "target_accuracy=0.99")
+    assert done.returncode == 0
+    point = confidence_for(load_predictor(BUNDLED_MODEL).info.operating_points, 0.99)
+    said = re.search(
+        r"from a confidence of (\S+) on; .* (\S+)% of the labels were right and (\S+)% were left", done.stderr
+    )
+    assert float(said[1]) == pytest.approx(point.confidence, abs=1e-4)
+    assert float(said[2]) == pytest.approx(100 * point.accuracy, abs=0.01)
+    assert float(said[3]) == pytest.approx(100 * (1 - point.share), abs=1)
+    records = read_records(tmp_path / "out.jsonl")
+    for record in records:
+        assert record["status"] == ("labelled" if record["probability"] >= point.confidence else "unsure")
+    assert {record["status"] for record in records} == {"labelled", "unsure"}
+
+
+def test_device_is_said_with_its_reason(tmp_path):
+    done = process(SAMPLE / "female/001.jpg", f"output_path={tmp_path}/out.json", "device=cpu")
+    assert "smallcnn-int8.onnx, classes female, male, on cpu (asked for)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "expected one folder, got none"),
+        (["a", "b"], "expected one folder, got ['a', 'b']"),
+        (["{root}/in", "--fast"], "unknown option '--fast'"),
+        (["{root}/in", "batch_size=0"], "batch_size is 0"),
+        (["{root}/in", "batch_size=[1"], "batch_size=[1"),
+        (["{root}/in", "model_path=missing.onnx"], "does not exist"),
+        (["{root}/in", "output_path=/proc/no/out.json"], "cannot be written"),
+        (["{root}/missing"], "is not a folder"),
+        (["{root}/a*.jpg"], "is not a folder, a picture or a .txt with one path per line: it does not exist"),
+        (["{root}/notes.md"], "is not a folder, a picture or a .txt"),
+        (["{root}/junk"], "no pictures in '{root}/junk'"),
+        (["{root}/empty.txt"], "no pictures in '{root}/empty.txt'"),
+        ([""], "is not a folder"),
+        (["{root}/in", "formats=[xml]"], "formats is ['xml']; expected a list of json, jsonl, csv"),
+        (["{root}/in", "formats=json"], "formats is json; expected a list"),
+        (["{root}/in", "min_confidence=2"], "min_confidence is 2; expected a probability from 0 to 1"),
+        (["{root}/in", "target_accuracy=97"], "target_accuracy is 97; expected a share from 0 to 1"),
+        (["{root}/in", "target_accuracy=high"], "target_accuracy is high; expected a share"),
+        (["{root}/in", "target_accuracy=0.9", "min_confidence=0.9"], "min_confidence and target_accuracy are both set"),
+        (["{root}/in", "min_size=small"], "min_size is small; expected a number"),
+        (["{root}/in", "resume=maybe"], "resume is maybe; expected true or false"),
+        (["{root}/in", "num_workers=0"], "num_workers is 0; expected a whole number, 1 or more"),
+        (["{root}/in", "device=gpu"], "device is 'gpu'; expected auto, cpu or cuda"),
+        (["{root}/in", "engine=spark"], "engine=spark"),
+        (["{root}/in", "faces=all"], "faces is all; expected none, crop or largest"),
+        (["{root}/in", "faces=null"], "faces is None; expected none, crop or largest"),
+        (["{root}/in", "output_path={root}/a.jsonl"], "is the name of the JSON file"),
+        (["{root}/in", "output_path={root}/foreign.json"], "is not a log of gender_recognizer"),
+        (["{root}/in", "model_path={root}/broken.onnx"], "is not an ONNX model"),
+        (["s3://bucket/folder"], "needs engine=ray"),
+    ],
+)
+def test_mistakes_end_in_one_line_and_change_nothing(tmp_path, arguments, message):
+    save_picture(tmp_path / "in/a.png", RED, 0)
+    (tmp_path / "junk").mkdir()
+    for name, content in {"notes.md": "x", "junk/.a.jpg": "", "empty.txt": "\n", "broken.onnx": "x"}.items():
+        (tmp_path / name).write_text(content)
+    (tmp_path / "foreign.jsonl").write_text('{"mine": 1}\n')
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    done = process(f"output_path={tmp_path}/out.json", *(argument.format(root=tmp_path) for argument in arguments))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert message.format(root=tmp_path) in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+import torch
+from conftest import BLUE, RED, save_picture, train_settings
+from train import train
+
+from gender_recognizer.data.dataset import open_pictures
+from gender_recognizer.models.classifier import GenderClassifier, TrainingBatch
+from gender_recognizer.models.model_file import ModelInfo, load_classifier, save_checkpoint
+from gender_recognizer.training.distillation import load_teacher, teach
+
+CLASSES = ["female", "male"]
+NETWORK = {"name": "smallcnn", "widths": [8, 12], "stem_width": 8, "find_face": True}
+
+
+@pytest.fixture
+def teacher(tmp_path):
+    torch.manual_seed(0)
+    path = tmp_path / "teacher.ckpt"
+    save_checkpoint(GenderClassifier(CLASSES, NETWORK), ModelInfo(tuple(CLASSES)), path)
+    return path
+
+
+@pytest.fixture
+def cache(colour_data, tmp_path):
+    return open_pictures(colour_data, CLASSES, tmp_path / "cache")[0]
+
+
+def test_guidance_is_the_mean_over_a_picture_and_its_mirror_image(cache, teacher):
+    guidance = teach(cache, [teacher], CLASSES).astype(np.float32)
+    assert guidance.shape == (len(cache.images), 2 + 12)
+    classifier = load_classifier(teacher)[0]
+    images = torch.from_numpy(cache.images[:4].copy()).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        logits = (classifier(images) + classifier(images.flip(3))) / 2
+    np.testing.assert_allclose(guidance[:4, :2], logits.numpy(), atol=0.02)  # it is asked in bf16
+    np.testing.assert_allclose(guidance[:, 2:].mean(axis=0), 0, atol=0.01)
+    spread = guidance[:, 2:].std(axis=0)
+    assert ((abs(spread - 1) < 0.02) | (spread == 0)).all()
+
+
+def test_guidance_is_computed_once_for_a_teacher(cache, teacher, monkeypatch):
+    first = teach(cache, [teacher], CLASSES)
+    monkeypatch.setattr("gender_recognizer.training.distillation._outputs", lambda *_: pytest.fail("asked again"))
+    np.testing.assert_array_equal(teach(cache, [teacher], CLASSES), first)
+
+
+def test_guidance_is_computed_anew_when_a_picture_changes(tmp_path, teacher):
+    for colour in (RED, BLUE):
+        pictures = [
+            save_picture(tmp_path / f"data/{name}/{index}.png", RED, index) for index in (0, 1) for name in CLASSES
+        ]
+        save_picture(pictures[0], colour, 7)
+        cache = open_pictures(tmp_path / "data", CLASSES, tmp_path / "changing")[0]
+        guidance = teach(cache, [teacher], CLASSES)
+        fresh = open_pictures(tmp_path / "data", CLASSES, tmp_path / f"fresh_{colour}")[0]
+        np.testing.assert_array_equal(guidance, teach(fresh, [teacher], CLASSES))
+
+
+def test_several_teachers_agree_on_their_mean_and_show_all_their_features(cache, teacher, tmp_path):
+    other = tmp_path / "other.ckpt"
+    save_checkpoint(GenderClassifier(CLASSES, NETWORK | {"widths": [8, 20]}), ModelInfo(tuple(CLASSES)), other)
+    one, two, both = (teach(cache, paths, CLASSES) for paths in ([teacher], [other], [teacher, other]))
+    assert both.shape == (len(cache.images), 2 + 12 + 20)
+    np.testing.assert_allclose(both[:, :2], (one[:, :2] + two[:, :2]) / 2, atol=1e-3)
+    np.testing.assert_array_equal(both[:, 2:], np.hstack([one[:, 2:], two[:, 2:]]))
+
+
+def test_a_student_comes_to_say_what_its_teacher_says():
+    torch.manual_seed(0)
+    student = GenderClassifier(CLASSES, NETWORK, teacher_share=1.0, teacher_features=12)
+    images = torch.randint(0, 256, (16, 3, 100, 80), dtype=torch.uint8)
+    targets = torch.zeros(16, dtype=torch.int64)
+    theirs = torch.where(torch.arange(16)[:, None] % 2 == torch.arange(2), 3.0, -3.0)  # contradicts half the labels
+    batch = TrainingBatch(images, targets, None, torch.cat([theirs, torch.randn(16, 12)], dim=1))
+    optimizer = torch.optim.AdamW(student.parameters(), 1e-2)
+    losses = []
+    for step in range(60):
+        optimizer.zero_grad()
+        losses.append(student.training_step(batch, step))
+        losses[-1].backward()
+        optimizer.step()
+    assert losses[-1] < 0.5 * losses[0]
+    assert (student(images).argmax(dim=1) == theirs.argmax(dim=1)).float().mean() > 0.9
+
+
+def test_a_run_with_a_teacher_and_no_test_part_leaves_a_model_without_a_teacher(tmp_path, colour_data, teacher):
+    settings = train_settings(
+        f"data.root={colour_data}",
+        f"data.cache_dir={tmp_path}/cache",
+        f"outputs={tmp_path}",
+        f"teachers={teacher}",
+        "data.split_fractions=[0.8,0.2,0.0]",
+        "trainer.max_epochs=1",
+    )
+    (tmp_path / "run").mkdir()
+    train(settings, tmp_path / "run")
+    (path,) = (tmp_path / "run" / "checkpoints").glob("model_state-*.ckpt")
+    classifier, info = load_classifier(path)
+    assert classifier.hparams["teacher_features"] == 12
+    save_checkpoint(classifier, info, tmp_path / "small.ckpt")
+    small = load_classifier(tmp_path / "small.ckpt")[0]
+    assert not any(name.startswith("telling") for name in small.state_dict())
+    images = torch.randint(0, 256, (2, 3, 100, 80), dtype=torch.uint8)
+    with torch.no_grad():
+        assert torch.equal(small(images), classifier(images))
+
+
+def test_teachers_that_cannot_teach_are_refused(tmp_path, teacher):
+    with pytest.raises(ValueError, match=r"teacher is '.*nobody.ckpt'; expected the .ckpt file"):
+        load_teacher(tmp_path / "nobody.ckpt", CLASSES)
+    with pytest.raises(ValueError, match=r"tells \['female', 'male'\] apart, not \['cat', 'dog'\]"):
+        load_teacher(teacher, ["cat", "dog"])
+    other = tmp_path / "resnet.ckpt"
+    save_checkpoint(GenderClassifier(CLASSES, {"name": "squeezenet1_1"}), ModelInfo(tuple(CLASSES)), other)
+    with pytest.raises(ValueError, match="a squeezenet1_1, which shows no features"):
+        load_teacher(other, CLASSES)
+
+
+def test_students_that_show_no_features_are_refused():
+    with pytest.raises(ValueError, match="'resnet18' shows no features and cannot learn from teachers; use smallcnn"):
+        GenderClassifier(CLASSES, {"name": "resnet18"}, teacher_features=12)

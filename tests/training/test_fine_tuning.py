@@ -1,0 +1,159 @@
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import BLUE, PROJECT, RED, save_picture, train_settings
+from hydra import compose, initialize_config_dir
+
+from gender_recognizer.models.classifier import GenderClassifier
+from gender_recognizer.models.model_file import BUNDLED_MODEL, ModelInfo, load_classifier, save_checkpoint
+from gender_recognizer.models.networks import SmallCNN, build_network
+from gender_recognizer.pictures.loading import load_image
+from gender_recognizer.training.fine_tuning import find_start, start_from, start_network
+
+NETWORK = {"name": "smallcnn", "widths": [8, 8], "stem_width": 8}
+IMAGES = torch.randint(0, 256, (4, 3, 100, 80), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    torch.manual_seed(1)
+    classes = ["female", "male", "other"]
+    classifier = GenderClassifier(classes, NETWORK)
+    save_checkpoint(classifier, ModelInfo(tuple(classes)), tmp_path / "model.ckpt")
+    return tmp_path / "model.ckpt"
+
+
+def logits(classifier):
+    with torch.no_grad():
+        return classifier.eval()(IMAGES)
+
+
+def test_same_names_in_another_order_keep_their_meaning(checkpoint):
+    classifier = GenderClassifier(["other", "female", "male"], NETWORK)
+    start_from(classifier, checkpoint)
+    source = load_classifier(checkpoint)[0]
+    assert torch.equal(logits(classifier), logits(source)[:, [2, 0, 1]])
+
+
+@pytest.mark.parametrize("classes", [["cat", "dog", "cow"], ["female", "male"]])
+def test_other_classes_take_all_but_the_last_layer(checkpoint, classes, caplog):
+    classifier = GenderClassifier(classes, NETWORK)
+    own = {name: value.clone() for name, value in classifier.network.head.state_dict().items()}
+    with caplog.at_level(logging.INFO):
+        start_from(classifier, checkpoint)
+    assert "all weights but the last layer's, which told female, male, other apart" in caplog.text
+    theirs = load_classifier(checkpoint)[0].network.state_dict()
+    for name, value in classifier.network.state_dict().items():
+        expected = own[name.removeprefix("head.")] if name.startswith("head.") else theirs[name]
+        assert torch.equal(value, expected), name
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "squeezenet1_1"])
+def test_the_last_layer_of_torchvision_networks_is_found(tmp_path, name):
+    network = {"name": name, "pretrained": False}
+    save_checkpoint(GenderClassifier(["a", "b"], network), ModelInfo(("a", "b")), tmp_path / "model.ckpt")
+    start_from(GenderClassifier(["x", "y", "z"], network), tmp_path / "model.ckpt")
+    classifier = GenderClassifier(["b", "a"], network)
+    start_from(classifier, tmp_path / "model.ckpt")
+    assert torch.equal(logits(classifier), logits(load_classifier(tmp_path / "model.ckpt")[0]).flip(1))
+
+
+def test_options_that_change_no_weight_may_differ(checkpoint):
+    classifier = GenderClassifier(["female", "male", "other"], NETWORK | {"dropout": 0.5, "width": None})
+    start_from(classifier, checkpoint)
+    assert torch.equal(logits(classifier), logits(load_classifier(checkpoint)[0]))
+
+
+def test_bundled_weights_start_a_network_that_labels_as_the_bundled_model():
+    path = find_start("bundled", Path())
+    classifier = GenderClassifier(["female", "male"], start_network(path))
+    start_from(classifier, path)
+    assert torch.equal(logits(classifier), logits(load_classifier(BUNDLED_MODEL.with_name("smallcnn.ckpt"))[0]))
+
+
+def test_mistakes_are_named(tmp_path, checkpoint):
+    (tmp_path / "model.onnx").touch()
+    for init_from, message in (
+        (str(tmp_path / "model.onnx"), "expected bundled, latest or a .ckpt file"),
+        ("bundeld", "init_from is 'bundeld'; expected bundled"),
+        (str(tmp_path / "missing.ckpt"), "does not exist"),
+        ("latest", "no training run with a checkpoint"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            find_start(init_from, tmp_path / "outputs")
+    with pytest.raises(ValueError, match=r"is the network .*, not .*; leave the options of model out"):
+        start_from(GenderClassifier(["female", "male"], NETWORK | {"widths": [8, 16]}), checkpoint)
+
+
+def test_settings_take_the_network_from_the_weights_unless_the_user_chose_one():
+    from train import read_settings
+
+    train_settings()  # registers what the configuration uses
+    with initialize_config_dir(str(PROJECT / "configs"), version_base="1.3"):
+        config = compose("train", ["init_from=bundled", "model.widths=[8,8]"])
+        plain = compose("train")
+    settings = read_settings(config, ["init_from=bundled"])
+    assert settings["model"]["widths"] == [24, 48, 96, 160]
+    assert (settings["classifier"]["lr"], settings["trainer"]["max_epochs"]) == (1e-3, 10)
+    for chosen in ("model.widths=[8,8]", "recipe=release"):  # a recipe names its network, too
+        assert read_settings(config, [chosen])["model"]["widths"] == [8, 8]
+    settings = read_settings(plain, [])
+    assert (settings["classifier"]["lr"], settings["trainer"]["max_epochs"]) == (2e-3, 30)
+
+
+def test_three_colours_are_learned_from_weights_of_other_classes(tmp_path, checkpoint, monkeypatch):
+    import train
+
+    colours = {"red": RED, "blue": BLUE, "green": (40, 200, 40)}
+    for name, colour in colours.items():
+        for index in range(24):
+            save_picture(tmp_path / "data" / name / f"{index}.png", colour, index)
+    settings = train_settings(
+        f"data.root={tmp_path}/data", "data.classes=[red,blue,green]", f"data.cache_dir={tmp_path}/cache",
+        f"init_from={checkpoint}", f"outputs={tmp_path}", "trainer.max_epochs=8", "classifier.lr=0.02",
+        "data.split_fractions=[0.6,0.2,0.2]",
+    )  # fmt: skip
+    settings["model"] = start_network(checkpoint)
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr(train, "export", lambda *arguments: None)  # the slow part, tested elsewhere
+    train.train(settings, tmp_path / "run")
+    (best,) = (tmp_path / "run/checkpoints").glob("model_state-*.ckpt")
+    classifier, info = load_classifier(best)
+    assert info.classes == ("red", "blue", "green")
+    images = np.stack([load_image(tmp_path / "data" / name / "0.png") for name in colours])
+    with torch.no_grad():
+        assert classifier(torch.from_numpy(images).permute(0, 3, 1, 2)).argmax(dim=1).tolist() == [0, 1, 2]
+
+
+def test_bundled_weights_reach_the_training(tmp_path, cache_dir, monkeypatch):
+    import train
+
+    options = ["init_from=bundled", f"data.root={PROJECT}/data/sample", f"data.cache_dir={cache_dir}"]
+    options += [f"outputs={tmp_path}", "trainer.max_epochs=1", "+trainer.limit_train_batches=1"]
+    train_settings()  # registers what the configuration uses
+    with initialize_config_dir(str(PROJECT / "configs"), version_base="1.3"):
+        settings = train.read_settings(compose("train", [*options, "trainer.accelerator=cpu"]), options)
+    monkeypatch.setattr(train, "export", lambda *arguments: None)  # the slow part, tested elsewhere
+    assert train.train(settings, tmp_path) >= 0.9  # one step from random weights guesses
+
+
+def test_width_scales_the_whole_network_and_its_default_is_the_bundled_one():
+    shapes = {name: value.shape for name, value in SmallCNN().state_dict().items()}
+    assert {name: value.shape for name, value in SmallCNN(width=24).state_dict().items()} == shapes
+    half = build_network("smallcnn", 2, width=12, widths=[1], stem_width=1)
+    assert half.head[1].in_features == 80
+    assert half(IMAGES).shape == (4, 2)
+    with pytest.raises(ValueError, match=r"model.width is 1; expected a whole number, 2 or more"):
+        build_network("smallcnn", 2, width=1)
+
+
+def test_a_network_that_finds_the_face_starts_from_one_that_does_not(checkpoint):
+    classifier = GenderClassifier(["female", "male", "other"], NETWORK | {"find_face": True})
+    start_from(classifier, checkpoint)
+    source = load_classifier(checkpoint)[0]
+    assert torch.allclose(
+        logits(classifier), logits(source), atol=1e-3
+    )  # untrained, its finder takes the whole picture
