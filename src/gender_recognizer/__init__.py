@@ -1,6 +1,11 @@
 """Tell female from male in a picture of a face: train a small network, label whole folders."""
 
 import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gender_recognizer.labelling.labeller import Record
+    from gender_recognizer.labelling.recognizer import Recognizer
 
 # Each of these is read when a library that reports to its makers is imported, so it is set before anything else is.
 # ONNX Runtime: `disable_telemetry_events()` comes too late. What the user has set stays.
@@ -15,7 +20,17 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
-from gender_recognizer.labelling.labeller import Record  # noqa: E402
-from gender_recognizer.labelling.recognizer import Recognizer  # noqa: E402
-
 __all__ = ["Recognizer", "Record"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: whoever wants settings or a help text does not wait for ONNX Runtime."""
+    if name == "Recognizer":
+        from gender_recognizer.labelling.recognizer import Recognizer
+
+        return Recognizer
+    if name == "Record":
+        from gender_recognizer.labelling.labeller import Record
+
+        return Record
+    raise AttributeError(f"module 'gender_recognizer' has no attribute '{name}'")

@@ -1,0 +1,282 @@
+"""The commands: a command line becomes checked settings, and those one call of `run`. The only module that knows Hydra.
+
+python scripts/train.py model=smallcnn        the same as        gender-recognizer train model=smallcnn
+"""
+
+import importlib
+import inspect
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gender_recognizer.arguments import Overrides, read_arguments, suggest
+from gender_recognizer.streams import prepare_streams
+
+logger = logging.getLogger(__name__)
+
+PACKAGE = Path(__file__).resolve().parent
+IS_CHECKOUT = (PACKAGE.parents[1] / "configs").is_dir()
+PROJECT = PACKAGE.parents[1] if IS_CHECKOUT else Path.cwd()
+"""Where `data` and `outputs` are: the project's folder, or the current one where the package is installed."""
+
+CONFIGS = PROJECT / "configs" if IS_CHECKOUT else PACKAGE / "configs"
+STOPPED, WRONG_USAGE, BROKEN = 130, 2, 1
+
+
+class Command(NamedTuple):
+    """One command.
+
+    Attributes:
+        config: name of its YAML in `configs/`.
+        settings: the dataclass of its settings, as `package.module:name`; light to import.
+        run: the function that does the work, as `package.module:name`.
+        inputs: the option that arguments without a key belong to; None where each argument needs a key.
+        keeps_runs: whether Hydra makes a run folder, with the configuration in it, and sweeps with `-m`.
+        objective: what a sweep calls instead of `run`; returns a number that is better the larger it is.
+    """
+
+    config: str
+    settings: str
+    run: str
+    inputs: str | None = None
+    keeps_runs: bool = False
+    objective: str | None = None
+
+
+COMMANDS = {
+    "label": Command("process", "labelling.settings:LabelSettings", "labelling.run:run", inputs="input_dir"),
+    "train": Command(
+        "train", "training.settings:TrainSettings", "training.run:run", None, True, "training.run:best_accuracy"
+    ),
+    "evaluate": Command("evaluate", "evaluation.settings:EvaluateSettings", "evaluation.run:run"),
+    "check": Command("check_data", "checks.settings:CheckSettings", "checks.run:run"),
+    "export": Command("export", "training.settings:ExportSettings", "training.exporting:run"),
+    "prepare": Command("prepare_data", "data.settings:PrepareSettings", "data.preparing:run"),
+    "tune": Command("tune", "training.settings:TuneSettings", "training.tuning:run", keeps_runs=True),
+    "demo": Command("demo", "demo.settings:DemoSettings", "demo.run:run"),
+}
+
+
+def app() -> int:
+    """Run `gender-recognizer COMMAND ...` and return its exit code."""
+    prepare_streams()
+    name, arguments = (sys.argv[1] if len(sys.argv) > 1 else "--help"), sys.argv[2:]
+    if name in COMMANDS:
+        return main(name, arguments)
+    if name in ("-h", "--help"):
+        print("usage: gender-recognizer COMMAND [option=value ...]; COMMAND --help shows its options\n")
+        for known, command in COMMANDS.items():
+            print(f"  {known:9} {_help(command).splitlines()[0]}")
+        return 0
+    print(f"error: no command is called '{name}'; there are {', '.join(COMMANDS)}", file=sys.stderr)
+    return WRONG_USAGE
+
+
+def main(name: str, arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code.
+
+    Args:
+        name: a key of `COMMANDS`.
+        arguments: what follows its name on the command line; None for `sys.argv[1:]`.
+    """
+    prepare_streams()
+    command = COMMANDS[name]
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if {"-h", "--help"} & set(arguments):
+        print(_help(command))
+        return 0
+    try:
+        return _run(name, command, arguments)
+    except MISTAKES as error:
+        return _report(error)
+    except KeyboardInterrupt:
+        return STOPPED
+
+
+def _run(name: str, command: Command, arguments: list[str]) -> int:
+    line = read_arguments(arguments, _load(command.settings), command.inputs)
+    if line.flags or command.keeps_runs:
+        return _run_with_hydra(name, command, line)
+    settings = read_settings(name, line.overrides)
+    return _load(command.run)(settings)
+
+
+def read_settings(name: str, overrides: Sequence[str] = ()) -> Any:
+    """Return the settings of a command, an object of its dataclass, as its YAML and overrides of it say.
+
+    Raises:
+        ValueError: an option is unknown, not set, or of the wrong type or range.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    command = COMMANDS[name]
+    register_resolvers()
+    try:
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            config = compose(command.config, list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(_explain(error, _load(command.settings))) from None
+    return to_settings(config, _load(command.settings), overrides)
+
+
+def to_settings(config: Any, kind: type, overrides: Sequence[str] = ()) -> Any:
+    """Return a composed configuration as an object of its dataclass.
+
+    Raises:
+        ValueError: an option is unknown, not set, or of the wrong type or range.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), config))
+    except OmegaConfBaseException as error:
+        raise ValueError(_explain(error, kind)) from None
+    model_is_chosen = any(part.lstrip("+~").startswith(("model=", "model.", "experiment=")) for part in overrides)
+    if getattr(settings, "init_from", None) is not None and not model_is_chosen:
+        settings.model = {}  # that of the weights to start from
+    return settings
+
+
+def _explain(error: Exception, kind: type) -> str:
+    """Return what Hydra or OmegaConf object to, in one line of plain words."""
+    text, key = str(error), getattr(error, "full_key", None)
+    if found := re.search(r"Could not override '(.+?)'", text):
+        return suggest(found[1], kind)
+    if key and f"Key '{key.rpartition('.')[2]}' not in" in text:
+        return suggest(key, kind)
+    if found := re.search(r"Could not find '(.+)/(.+)'\s+Available options in .+:\n((?:\s*\t.+\n)+)", text):
+        return f"{found[1]} is '{found[2]}'; there are {', '.join(found[3].split())}"
+    if isinstance(error.__cause__, Exception) and key is None and getattr(error.__cause__, "full_key", None):
+        return _explain(error.__cause__, kind)
+    if "issing mandatory value" in text:
+        return f"{key} is not set; give {key}=..."
+    value = re.search(r"[Vv]alue:? '?(.*?)'?(?: of type| is not a valid| for field|$)", text, re.M)
+    for word, expected in EXPECTED.items():
+        if word in text and value:
+            return f"{key} is {value[1]}; expected {expected}"
+    return f"{key}: {text.splitlines()[0]}" if key else text.splitlines()[0]
+
+
+EXPECTED = {
+    "to Integer": "a whole number",
+    "to Float": "a number",
+    "valid bool": "true or false",
+    "to Path": "a path",
+    "'None' for field": "a value",
+}
+"""What to say instead of OmegaConf's words for types."""
+
+
+def register_resolvers() -> None:
+    """Make known what the configurations use: `${project:path}` and `${run_dir:outputs,ckpt_path}`."""
+    from omegaconf import OmegaConf
+
+    OmegaConf.register_new_resolver("project", lambda path: str(PROJECT / path), replace=True)
+    OmegaConf.register_new_resolver("run_dir", choose_run_dir, use_cache=True, replace=True)
+
+
+def choose_run_dir(outputs: str, ckpt_path: str | None) -> str:
+    """Return the run folder: a new one, or that of the checkpoint to go on from.
+
+    Raises:
+        ValueError: there is no run to go on with.
+    """
+    from gender_recognizer.models.model_file import newest_run
+
+    if ckpt_path is None:
+        return str(Path(outputs) / time.strftime(f"%Y-%m-%d_%H-%M-%S_{os.getpid()}"))
+    if ckpt_path == "last":
+        return str(newest_run(Path(outputs)))
+    return str(Path(ckpt_path).absolute().parents[1])
+
+
+def _run_with_hydra(name: str, command: Command, line: Overrides) -> int:
+    """Run a command in a run folder of Hydra's, or do what a flag of Hydra's asks for."""
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    if not line.flags:
+        read_settings(name, line.overrides)  # a mistake ends here in one line, before a folder is made
+    typed, codes = sys.argv, [0]
+
+    def task(config: Any) -> float | None:
+        sys.argv = typed  # Lightning starts its other processes with it
+        hydra_config = HydraConfig.get()
+        run_dir = Path(hydra_config.runtime.output_dir)
+        if hydra_config.mode == RunMode.MULTIRUN:
+            return _run_in_sweep(command, config, hydra_config.overrides.task, run_dir)
+        try:
+            settings = to_settings(config, _load(command.settings), hydra_config.overrides.task)
+            settings.run_dir = run_dir
+            codes[0] = _load(command.run)(settings)
+        except MISTAKES as error:
+            codes[0] = _report(error)
+        return None
+
+    register_resolvers()
+    sys.argv = [typed[0], *line.flags, *line.overrides, f"hydra.job.name={command.config}", *_own_folder(line)]
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=command.config)(task)()
+    finally:
+        sys.argv = typed
+    return codes[0]
+
+
+def _run_in_sweep(command: Command, config: Any, overrides: Sequence[str], run_dir: Path) -> float:
+    """Return a run's objective; a failure is logged, noted in failed.txt and gives `nan`, and the sweep goes on."""
+    try:
+        settings = to_settings(config, _load(command.settings), overrides)
+        settings.run_dir = run_dir
+        return _load(command.objective or command.run)(settings)
+    except Exception as error:
+        logger.error("this run failed: %s", error, exc_info=not isinstance(error, MISTAKES))
+        (run_dir / "failed.txt").write_text(f"{type(error).__name__}: {error}\n", encoding="utf-8")
+        return float("nan")
+
+
+def _own_folder(line: Overrides) -> list[str]:
+    """Return the overrides that keep Hydra from writing into the folder of a run that goes on.
+
+    Other processes of one training (Lightning, torchrun, SLURM) share the folder of the first and write nothing.
+    """
+    ranks = [os.environ.get(name, "0") for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID")]
+    if any(rank.isdigit() and int(rank) > 0 for rank in ranks):
+        return ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none"]
+    goes_on = any(part.startswith("ckpt_path=") and part != "ckpt_path=null" for part in line.overrides)
+    return ["hydra.output_subdir=null"] if goes_on else []
+
+
+MISTAKES = (ValueError, TypeError, KeyError, OSError)
+"""What wrong options and what they name raise; anything else is a fault of ours and shows where."""
+
+WRONG_PATH = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
+"""Of these errors of files, those that name what the user should have named otherwise; a full disk is none."""
+
+
+def _report(error: Exception) -> int:
+    """Say in one line what is wrong, and return the exit code."""
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        raise error
+    message = error.args[0] if isinstance(error, KeyError) and error.args else error
+    print(f"error: {message} (HYDRA_FULL_ERROR=1 shows where)", file=sys.stderr)
+    of_machine = isinstance(error, OSError) and not isinstance(error, WRONG_PATH)
+    return BROKEN if of_machine else WRONG_USAGE
+
+
+def _help(command: Command) -> str:
+    return inspect.getdoc(_load(command.settings)) or ""
+
+
+def _load(name: str) -> Any:
+    """Return what `package.module:name` names in this package."""
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(f"gender_recognizer.{module}"), attribute)

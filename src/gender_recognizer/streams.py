@@ -1,0 +1,23 @@
+"""Standard output and error, made safe to print to."""
+
+import os
+import sys
+
+
+def prepare_streams() -> None:
+    r"""See to it that printing never ends a command, whatever standard output and error are.
+
+    A closed one (`2>&-`) becomes the null device, before a result file gets its number; what an encoding lacks is
+    written as `\u2022`.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False))
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
