@@ -31,8 +31,8 @@ class Settings:
 
 NAMES = [
     "photos (1)", "Smith, John", "a=b", "Привет", "it's", 'say "hi"', "[x]", "{y}", "#1", "${oc.env:HOME}", "\\${a}",
-    "a\\", "a\\'b", " space ", "tab\there", "line\nbreak", "null", "true", "1e5", "007", "a:b", "a~b", "*?", "$HOME", "%",
-    "😀", "choice(1,2)", "\udcff", "-x", "a,b", "'half", "???",
+    "a\\", "a\\'b", " space ", "tab\there", "line\nbreak", "null", "true", "1e5", "007", "a:b", "a~b", "*?", "$HOME",
+    "%", "😀", "choice(1,2)", "\udcff", "-x", "a,b", "'half", "???",
 ]  # fmt: skip
 
 
