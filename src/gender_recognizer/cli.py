@@ -3,6 +3,7 @@
 python scripts/train.py model=smallcnn        the same as        gender-recognizer train model=smallcnn
 """
 
+import difflib
 import importlib
 import inspect
 import logging
@@ -73,7 +74,9 @@ def app() -> int:
         for known, command in COMMANDS.items():
             print(f"  {known:9} {_help(command).splitlines()[0]}")
         return 0
-    print(f"error: no command is called '{name}'; there are {', '.join(COMMANDS)}", file=sys.stderr)
+    near = difflib.get_close_matches(name, COMMANDS, 1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+    print(f"error: no command is called '{name}'; {hint}", file=sys.stderr)
     return WRONG_USAGE
 
 
@@ -270,6 +273,11 @@ def _report(error: Exception) -> int:
     print(f"error: {message} (HYDRA_FULL_ERROR=1 shows where)", file=sys.stderr)
     of_machine = isinstance(error, OSError) and not isinstance(error, WRONG_PATH)
     return BROKEN if of_machine else WRONG_USAGE
+
+
+def settings_class(name: str) -> type:
+    """Return the dataclass of a command's settings."""
+    return _load(COMMANDS[name].settings)
 
 
 def _help(command: Command) -> str:

@@ -1,0 +1,152 @@
+"""What all commands have in common: options, mistakes, help, and streams that cannot take everything."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT, RED, read_records, save_picture
+from omegaconf import OmegaConf
+
+from gender_recognizer.arguments import option_types
+from gender_recognizer.cli import COMMANDS, app, main, read_settings, settings_class
+
+GIVEN = {"label": ["input_dir=x"], "export": ["output_dir=x"], "prepare": ["dataset=lfw", "source=x"]}
+"""What must be given to the commands that cannot do without."""
+
+
+def show(value):
+    """Return a value as the YAML would hold it."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return [show(item) for item in value]
+    if isinstance(value, dict):
+        return {key: show(item) for key, item in value.items()}
+    return value
+
+
+def flat(settings, prefix=""):
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from flat(value, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, show(value)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_yaml_shows_every_option_and_its_default(name):
+    """Of what depends on the project's place or on other options, the YAML says how."""
+    kind = settings_class(name)
+    shown = OmegaConf.load(PROJECT / "configs" / f"{COMMANDS[name].config}.yaml")
+    composed = dict(flat(read_settings(name, GIVEN.get(name, []))))
+    given = {part.partition("=")[0]: part.partition("=")[2] for part in GIVEN.get(name, [])}
+    defaults = dict(flat(kind(**{key: [value] if composed[key] == [value] else value for key, value in given.items()})))
+    groups = {key for key in composed if key.split(".")[0] in ("model", "trainer", "experiment")}
+    for key, value in composed.items():
+        raw = OmegaConf.select(OmegaConf.masked_copy(shown, list(shown)), key.split(".")[0])
+        if key in groups or "${" in str(OmegaConf.to_container(raw) if OmegaConf.is_config(raw) else raw):
+            continue
+        assert value == defaults[key], key
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_explains_every_option(name, capsys):
+    assert main(name, ["--help"]) == 0
+    text = capsys.readouterr().out
+    for option, kind in option_types(settings_class(name)):
+        if not dataclasses.is_dataclass(kind) and not option.startswith("data.augmentation.") and option != "run_dir":
+            assert option.rpartition(".")[2] in text, option
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (["--nope"], "unknown option '--nope'"),
+        (["no_such_option_at_all=1"], "no_such_option_at_all"),
+        (["+no_such=1"], "no_such"),
+    ],
+)
+def test_mistyped_options_end_in_one_line(name, typed, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(name, [*GIVEN.get(name, []), *typed]) == 2
+    output = capsys.readouterr()
+    assert message in output.err
+    assert len(output.err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "message"),
+    [
+        ("train", "data.batch_sise=3", "unknown option 'data.batch_sise'; did you mean data.batch_size?"),
+        ("train", "seed=x", "seed is x; expected a whole number"),
+        ("train", "seed=1.5", "seed is 1.5; expected a whole number"),
+        ("train", "classifier.lr=fast", "classifier.lr is fast; expected a number"),
+        ("train", "model=smalcnn", "model is 'smalcnn'; there are faceresnet, smallcnn"),
+        ("train", "data.shuffle=perhaps", "data.shuffle is perhaps; expected true or false"),
+        ("label", "resume=perhaps", "resume is perhaps; expected true or false"),
+        ("label", "batch_size=many", "batch_size is many; expected a whole number"),
+        ("label", "engine=rya", "engine is 'rya'; there are local, ray"),
+        ("demo", "port=x", "port is x; expected a whole number"),
+        ("evaluate", "num_draws=null", "num_draws is None; expected a value"),
+    ],
+)
+def test_wrong_values_are_named(name, typed, message, capsys):
+    assert main(name, [*GIVEN.get(name, []), typed]) == 2
+    assert f"error: {message}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["export", "prepare", "label"])
+def test_what_must_be_given_is_named(name, capsys):
+    assert main(name, []) == 2
+    assert "is not set; give" in capsys.readouterr().err
+
+
+def test_settings_are_read_before_anything_heavy_is_imported():
+    code = (
+        "import sys; from gender_recognizer.cli import COMMANDS, main\n"
+        "for name in COMMANDS:\n"
+        "    assert main(name, ['--help']) == 0 and main(name, ['no_such=1']) == 2\n"
+        "print(sorted({'torch', 'lightning', 'onnxruntime', 'gradio', 'matplotlib', 'PIL'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_the_command_lists_the_commands(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["gender-recognizer"])
+    assert app() == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]] == list(COMMANDS)
+    monkeypatch.setattr(sys, "argv", ["gender-recognizer", "lable", "x"])
+    assert app() == 2
+    assert "no command is called 'lable'; did you mean label?" in capsys.readouterr().err
+
+
+def environment(**variables):
+    return os.environ | {"PYTHONPATH": str(PROJECT / "src")} | variables
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp932", "cp437", "latin-1"])
+def test_labelling_ends_well_where_names_cannot_be_printed(tmp_path, encoding):
+    for number, name in enumerate(("Привет.png", "日本.png", "\udcff.png", "é•.png")):
+        save_picture(tmp_path / "in" / name, RED, number)
+    (tmp_path / "in" / "Ж.png").write_bytes(b"")
+    command = [sys.executable, PROJECT / "scripts" / "process.py", tmp_path / "in", f"output_path={tmp_path}/out.json"]
+    done = subprocess.run(command, capture_output=True, env=environment(PYTHONIOENCODING=encoding, PYTHONUTF8="0"))
+    assert done.returncode == 3, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert b"Logging error" not in done.stderr
+    assert len(read_records(tmp_path / "out.jsonl")) == 5
+
+
+def test_labelling_needs_no_standard_streams(tmp_path):
+    save_picture(tmp_path / "in" / "a.png", RED, 0)
+    script = f"'{sys.executable}' '{PROJECT}/scripts/process.py' in output_path=out.json"
+    done = subprocess.run(["bash", "-c", f"{script} <&- >&- 2>&-"], cwd=tmp_path, env=environment())
+    assert done.returncode == 0
+    assert (tmp_path / "out.json").read_text().startswith('{\n  "a.png": ')
