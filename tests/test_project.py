@@ -1,15 +1,19 @@
+import re
 import tomllib
 
 import pytest
-from conftest import PROJECT, train_settings
+from conftest import PROJECT, run, train_settings
 from hydra.errors import MissingConfigException
+from packaging.requirements import Requirement
 
 from gender_recognizer.data.augment import Augmentation
 from gender_recognizer.models.classifier import GenderClassifier
 
+PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())
+
 
 def test_both_lists_of_tested_versions_agree():
-    listed = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["uv"]["constraint-dependencies"]
+    listed = PYPROJECT["tool"]["uv"]["constraint-dependencies"]
     assert (PROJECT / "constraints.txt").read_text().splitlines()[1:] == listed
 
 
@@ -34,8 +38,20 @@ def test_recipes_that_do_not_exist_are_refused():
         train_settings("recipe=fats")
 
 
-def test_library_imports_neither_hydra_nor_omegaconf():
-    for path in (PROJECT / "src").rglob("*.py"):
-        text = path.read_text()
-        assert "import hydra" not in text, path
-        assert "omegaconf" not in text, path
+def test_container_installs_what_the_package_needs():
+    needed = {Requirement(line).name for line in PYPROJECT["project"]["dependencies"]}
+    dockerfile = (PROJECT / "Dockerfile").read_text()
+    named = re.search(r"pip install --no-cache-dir -c constraints.txt \\\n(.+)$", dockerfile, re.MULTILINE)
+    assert set(named[1].split()) == needed | {"pillow-heif"}
+
+
+def test_importing_all_of_labelling_brings_nothing_of_training():
+    modules = [
+        ".".join(path.relative_to(PROJECT / "src").with_suffix("").parts)
+        for package in ("pictures", "labelling")
+        for path in (PROJECT / "src/gender_recognizer" / package).glob("[!_]*.py")
+    ]
+    extra = PYPROJECT["project"]["optional-dependencies"]["train"]
+    heavy = {Requirement(line).name.replace("-", "_") for line in extra} | {"sklearn"}
+    code = f"import sys, {', '.join(modules)}\nprint(sorted({heavy} & sys.modules.keys()))"
+    assert run("-c", code).stdout.strip() == "[]"
