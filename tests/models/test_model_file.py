@@ -22,6 +22,7 @@ from gender_recognizer.models.model_file import (
     save_checkpoint,
 )
 from gender_recognizer.models.predictor import OnnxPredictor, TorchPredictor, load_predictor
+from gender_recognizer.pictures.loading import LOADER_VERSION
 
 IMAGES = np.random.default_rng(0).integers(0, 255, (9, 100, 80, 3), dtype=np.uint8)
 INFO = ModelInfo(("female", "male"), temperature=1.7, curvature=0.2, training_data="noise", metrics={"test/acc": 0.5})
@@ -138,7 +139,7 @@ def test_onnx_of_another_project_and_garbage_are_refused(tmp_path, files):
 def test_model_of_another_loader_or_size_is_refused(files, monkeypatch):
     monkeypatch.setattr(model_file, "LOADER_VERSION", 999)
     for name in ("model.ckpt", "model.onnx"):
-        with pytest.raises(ValueError, match=r"trained with loader version 1, this is 999"):
+        with pytest.raises(ValueError, match=rf"trained with loader version {LOADER_VERSION}, this is 999"):
             load_predictor(files / name)
     monkeypatch.undo()
     with pytest.raises(ValueError, match=r"takes pictures of \(64, 64\)"):

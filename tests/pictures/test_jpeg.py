@@ -39,12 +39,12 @@ def exif(turn):
 
 
 def outcome(content):
-    """Return what a file's pixels, size and frames are, or why it has none."""
+    """Return what a file's pixels, size and pages are, or why it has none."""
     try:
         picture = read_picture(io.BytesIO(content))
     except ValueError as error:
         return str(error)
-    return picture.pixels.tobytes(), picture.size, picture.frames
+    return picture.pixels.tobytes(), picture.size, picture.pages
 
 
 @pytest.fixture

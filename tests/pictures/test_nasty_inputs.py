@@ -345,14 +345,15 @@ def test_files_without_ending_are_labelled_on_request(tmp_path):
     assert label(tmp_path / "in", "sniff=true").keys() == {"noending"}
 
 
-def test_links_are_followed_on_request_each_folder_once(tmp_path):
+def test_links_are_followed_on_request_each_folder_and_file_once(tmp_path):
     write(tmp_path / "in/a.jpg", J)
     write(tmp_path / "out/b.jpg", J)
     (tmp_path / "in/loop").symlink_to(".")
     (tmp_path / "in/other").symlink_to("../out")
     (tmp_path / "in/third").symlink_to("../out")
     (tmp_path / "in/leaving.jpg").symlink_to("../out/b.jpg")
-    assert label(tmp_path / "in", "follow_links=true").keys() == {"a.jpg", "leaving.jpg", "other/b.jpg"}
+    write(tmp_path / "out/c.jpg", J)
+    assert label(tmp_path / "in", "follow_links=true").keys() == {"a.jpg", "leaving.jpg", "other/c.jpg"}
 
 
 def test_limits_of_size_and_contrast_are_settings(tmp_path):

@@ -207,7 +207,7 @@ class Labeller:
 
     def _accept(self, record: Record, picture: Picture) -> bool:
         """Say whether there is something to label; the record says why if not."""
-        record.frames = picture.frames if picture.frames > 1 else None
+        record.frames = picture.pages if picture.pages > 1 else None
         record.truncated = picture.truncated or None
         width, height = picture.size
         if min(width, height) < self.limits.min_size:

@@ -257,4 +257,4 @@ def cut_face(photograph: Photograph, face: Face) -> Picture:
     upright = around.rotate(math.degrees(face.tilt), Image.Resampling.BILINEAR)
     pixels = np.asarray(upright.resize(IMAGE_SIZE[::-1], Image.Resampling.BILINEAR, (50, 50, 250, 250)))
     side = round(face.side)
-    return Picture(pixels, (side, side), photograph.frames, photograph.truncated)
+    return Picture(pixels, (side, side), photograph.pages, photograph.truncated)

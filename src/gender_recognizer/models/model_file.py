@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gender_recognizer.models.calibration import OperatingPoint, Scaling, fit_scaling, operating_points
-from gender_recognizer.pictures.loading import IMAGE_SIZE, LOADER_VERSION
+from gender_recognizer.pictures.loading import COMPATIBLE_VERSIONS, IMAGE_SIZE, LOADER_VERSION
 
 if TYPE_CHECKING:
     from gender_recognizer.models.classifier import GenderClassifier
@@ -58,7 +58,7 @@ class ModelInfo:
         object.__setattr__(self, "operating_points", tuple(OperatingPoint(*point) for point in self.operating_points))
         if self.image_size != IMAGE_SIZE:
             raise ValueError(f"the model takes pictures of {self.image_size}, this version makes {IMAGE_SIZE}")
-        if self.loader_version != LOADER_VERSION:
+        if self.loader_version not in (LOADER_VERSION, *COMPATIBLE_VERSIONS.get(LOADER_VERSION, ())):
             raise ValueError(
                 f"the model was trained with loader version {self.loader_version}, this is {LOADER_VERSION}; "
                 f"train it again, or install gender_recognizer {self.version}"

@@ -1,8 +1,8 @@
 """Colour JPEGs, decoded by one call of libjpeg-turbo.
 
 Contract: the pixels are Pillow's, which calls the same library row by row; on crops of 144 px that takes a third
-longer, headers included. What the library as much as warns of, and what it decodes to another size than Pillow
-would, is left to Pillow: these functions return None.
+longer, headers included. What the library as much as warns of, what it decodes to another size than Pillow would,
+and what may take long is left to Pillow and its checks: these functions return None.
 """
 
 import struct
@@ -11,6 +11,8 @@ import numpy as np
 from PIL import Image
 from simplejpeg import decode_jpeg
 
+from gender_recognizer.pictures.jpeg_segments import MAX_SCANS
+
 _SHRINKS = (8, 4, 2)
 
 _SEGMENT = struct.Struct(">BH")  # marker, length
@@ -18,16 +20,17 @@ _FRAME = struct.Struct(">HHB")  # height, width, components
 _FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive
 _SCAN = 0xDA
 _APP1 = 0xE1  # holds EXIF or XMP, either of which may tell a turn
+_MANY = 200  # segments, of which a usual file has 10
 
 
 def read_plain_header(content: bytes) -> tuple[int, int] | None:
-    """Return width and height of a colour JPEG that has neither EXIF data nor further frames, or None."""
-    size, start = None, 2
+    """Return width and height of a colour JPEG that has neither EXIF data nor further pictures, or None."""
+    size, start, count = None, 2, 0
     try:
-        while content.startswith(b"\xff", start):
+        while content.startswith(b"\xff", start) and (count := count + 1) < _MANY:
             marker, length = _SEGMENT.unpack_from(content, start + 1)
             if marker == _SCAN:
-                return size
+                return size if content.count(b"\xff\xda", start) <= MAX_SCANS else None
             if marker in _FRAMES:
                 height, width, components = _FRAME.unpack_from(content, start + 5)
                 size = (width, height) if components == 3 else None

@@ -1,7 +1,8 @@
 """The one way in which a file becomes pixels, shared by training, evaluation and labelling.
 
 Contract: the same file gives the same `(100, 80, 3)` uint8 array everywhere. Raise `LOADER_VERSION` with any
-change that alters a single pixel; caches are rebuilt and models made for another version are refused.
+change that alters a single pixel; caches are rebuilt, and models made for another version are refused unless
+`COMPATIBLE_VERSIONS` says why not.
 """
 
 import math
@@ -9,6 +10,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
@@ -17,16 +19,23 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from gender_recognizer.pictures import jpeg
-from gender_recognizer.pictures.opening import open_picture, open_regular
+from gender_recognizer.pictures.colour import has_deep_colour, keep_deep_colour, to_rgb
+from gender_recognizer.pictures.headers import MAX_SLOW_PIXELS, SLOW_DECODERS, check_size
+from gender_recognizer.pictures.mending import mend
+from gender_recognizer.pictures.opening import MAX_PIXELS, open_picture, open_regular
+from gender_recognizer.pictures.pages import count_pages
 
-LOADER_VERSION = 1
+LOADER_VERSION = 2
+COMPATIBLE_VERSIONS = {2: (1,)}
+"""For a version, the earlier ones whose models it takes, because the pictures that models learn from are the same.
+
+2 differs from 1 only where 1 was wrong, never in the 8-bit pictures that models were trained on: in grey values that
+use fewer bits than their file has or where white is zero, and in fourth channels that are no transparency.
+"""
+
 IMAGE_SIZE = (100, 80)
 """Height and width, in pixels, of every picture that a network sees."""
 
-MAX_PIXELS = 50_000_000
-"""Largest width x height that is decoded; checked in the header, before any pixel is."""
-
-_BACKGROUND = (127, 127, 127, 255)
 _ORIENTATION_TAG = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -45,49 +54,51 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class Photograph(NamedTuple):
-    """A picture decoded whole, to find faces in.
+    """What a file shows, at about its own size, to find faces in.
 
     Attributes:
         image: RGB and upright, at the original's size or, of a JPEG, a fraction of it.
         size: width and height of the upright original, in pixels.
-        frames: how many frames or pages the file has; `image` is the first.
-        truncated: the file ends too early and the rest of the picture is grey.
+        pages: how many pages or frames the file has, `MAX_PAGES` if that many or more; `image` is the first.
+        truncated: whether the file ends too early; then the missing part is grey.
     """
 
     image: Image.Image
     size: tuple[int, int]
-    frames: int = 1
+    pages: int = 1
     truncated: bool = False
 
 
 class Picture(NamedTuple):
-    """A decoded picture and what its file says of it.
+    """What a file shows, or one face of it, at the size that networks take.
 
     Attributes:
         pixels: uint8 RGB `(100, 80, 3)`, unless another shape was asked for.
         size: width and height of the original, in pixels.
-        frames: how many frames or pages the file has; `pixels` are the first.
-        truncated: the file ends too early and the rest of the picture is grey.
+        pages: how many pages or frames the file has, `MAX_PAGES` if that many or more; `pixels` show the first.
+        truncated: whether the file ends too early; then the missing part is grey.
     """
 
     pixels: np.ndarray
     size: tuple[int, int]
-    frames: int = 1
+    pages: int = 1
     truncated: bool = False
 
 
 T = TypeVar("T", Picture, Photograph)
+Finish = Callable[[Image.Image, BinaryIO | None], T]
 
 
 def load_image(path: str | os.PathLike[str], shape: tuple[int, int] = IMAGE_SIZE) -> np.ndarray:
     """Return the picture in a file as uint8 RGB of shape (100, 80, 3), or of another height and width.
 
-    The whole picture is resized, its EXIF turn applied, transparency laid on mid grey, the first frame of
-    several taken, and 16-bit and float values scaled to 8 bits.
+    The whole picture is resized, its EXIF turn applied, transparency laid on mid grey, the first page of
+    several taken, and values of more than 8 bits scaled to 8.
 
     Raises:
         OSError: the file cannot be opened or is not a regular file.
-        ValueError: its content is not a whole picture of one of `opening.FORMATS` with at most `MAX_PIXELS` pixels.
+        ValueError: it is larger than `opening.MAX_FILE_SIZE`, or its content is not a whole picture of one of
+            `formats.FORMATS` with at most `MAX_PIXELS` pixels that can be decoded without great effort.
     """
     with open_regular(path)[0] as file:
         return read_picture(file, shape=shape).pixels
@@ -118,13 +129,14 @@ def read_picture(
         shape: height and width of its pixels.
 
     Raises:
-        ValueError: the content is not a whole picture of one of `opening.FORMATS` with at most `max_pixels` pixels.
+        ValueError: the content is not a whole picture of one of `formats.FORMATS` with at most `max_pixels` pixels
+            that can be decoded without great effort.
     """
     content = file.getvalue() if isinstance(file, BytesIO) else b""
     size = jpeg.read_plain_header(content)
     if size and size[0] * size[1] <= max_pixels and (image := jpeg.decode_shrunk(content, size, shape[::-1])):
         return Picture(_pixels(_shrunk(image, shape[::-1])), size)
-    return _read(file, max_pixels, allow_truncated, lambda image: _to_picture(image, shape=shape))
+    return _read(file, max_pixels, allow_truncated, lambda image, file: _to_picture(image, file, shape=shape))
 
 
 def read_photograph(
@@ -141,7 +153,7 @@ def read_photograph(
     Raises:
         ValueError: as in `read_picture`.
     """
-    return _read(file, max_pixels, allow_truncated, lambda image: _to_photograph(image, longest))
+    return _read(file, max_pixels, allow_truncated, lambda image, file: _to_photograph(image, file, longest))
 
 
 def convert_picture(image: Image.Image) -> Picture:
@@ -150,65 +162,85 @@ def convert_picture(image: Image.Image) -> Picture:
     Raises:
         ValueError: its content is broken, or it has more than `MAX_PIXELS` pixels.
     """
-    return _decode(image, MAX_PIXELS, lambda image: _to_picture(image, draft=False), draft=False)
+    return _decode(image, None, MAX_PIXELS, lambda image, file: _to_picture(image, file, draft=False))
 
 
 def convert_photograph(image: Image.Image) -> Photograph:
     """Return an opened Pillow image whole; raises what `convert_picture` raises."""
-    return _decode(image, MAX_PIXELS, lambda image: _to_photograph(image, None), draft=False)
+    return _decode(image, None, MAX_PIXELS, lambda image, file: _to_photograph(image, file, None))
 
 
-def _read(file: BinaryIO, max_pixels: int, allow_truncated: bool, finish: Callable[[Image.Image], T]) -> T:
+def _read(file: BinaryIO, max_pixels: int, allow_truncated: bool, finish: Finish[T]) -> T:
     if not allow_truncated:
-        return _decode(open_picture(file), max_pixels, finish)
+        return _read_whole(file, max_pixels, finish)
     with _truncated_lock:
         try:
-            return _decode(open_picture(file), max_pixels, finish)
+            return _read_whole(file, max_pixels, finish)
         except ValueError:
             file.seek(0)
             ImageFile.LOAD_TRUNCATED_IMAGES = True  # Pillow knows no switch for a single picture
             try:
-                return _decode(open_picture(file), max_pixels, finish)._replace(truncated=True)
+                return _decode(open_picture(file, max_pixels), file, max_pixels, finish)._replace(truncated=True)
             finally:
                 ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
-def _decode(image: Image.Image, max_pixels: int, finish: Callable[[Image.Image], T], draft: bool = True) -> T:
-    """Check the size in an opened picture's header, then decode it; without `draft` as it is before `finish`."""
-    width, height = image.size
-    if width * height > max_pixels:
-        raise ValueError(f"{width}x{height} is more than {max_pixels:,} pixels; shrink the picture first")
+def _read_whole(file: BinaryIO, max_pixels: int, finish: Finish[T]) -> T:
+    """Decode a file or, where that fails, what is left of it without what does not touch the pixels."""
     try:
-        if not draft:
+        return _decode(open_picture(file, max_pixels), file, max_pixels, finish)
+    except ValueError:
+        for mended in mend(file):
+            with suppress(ValueError):
+                return _decode(open_picture(mended, max_pixels), mended, max_pixels, finish)
+        raise
+
+
+def _decode(image: Image.Image, file: BinaryIO | None, max_pixels: int, finish: Finish[T]) -> T:
+    """Check the size in an opened picture's header, then decode it; without a file it is decoded whole at once."""
+    check_size(*image.size, max_pixels)
+    if _decodes_slowly(image):
+        check_size(*image.size, MAX_SLOW_PIXELS)
+    try:
+        if file is None:
             image.load()
-        return finish(image)
+        elif has_deep_colour(image):
+            keep_deep_colour(image, lambda: open_picture(_rewound(file), max_pixels))
+        return finish(image, file)
     except ValueError:
         raise
+    except MemoryError:
+        raise ValueError(f"too little memory to decode {image.width}x{image.height} pixels") from None
     except Exception as error:  # broken content makes Pillow's plugins raise almost any type
         raise ValueError(f"broken picture data: {error}") from None
 
 
-def _to_picture(image: Image.Image, draft: bool = True, shape: tuple[int, int] = IMAGE_SIZE) -> Picture:
+def _decodes_slowly(image: Image.Image) -> bool:
+    tiles = getattr(image, "tile", None)  # none once it is decoded
+    return bool(tiles) and tiles[0].codec_name in SLOW_DECODERS
+
+
+def _rewound(file: BinaryIO) -> BinaryIO:
+    file.seek(0)
+    return file
+
+
+def _to_picture(
+    image: Image.Image, file: BinaryIO | None, draft: bool = True, shape: tuple[int, int] = IMAGE_SIZE
+) -> Picture:
     size = image.size
-    return Picture(_pixels(_resized(image, draft, shape)), size, _count_frames(image))
+    return Picture(_pixels(_resized(image, draft, shape)), size, count_pages(image, file))
 
 
-def _to_photograph(image: Image.Image, longest: int | None) -> Photograph:
+def _to_photograph(image: Image.Image, file: BinaryIO | None, longest: int | None) -> Photograph:
     orientation = _load_orientation(image)
     width, height = image.size
     share = longest / max(width, height) if longest else 1
     image.draft("RGB", (math.ceil(width * share), math.ceil(height * share)))
-    upright = _turn(_to_rgb(image), orientation)
+    upright = _turn(to_rgb(image), orientation)
     upright.load()  # of a JPEG in RGB nothing has been decoded yet
     size = (height, width) if orientation >= 5 else (width, height)
-    return Photograph(upright, size, _count_frames(image))
-
-
-def _count_frames(image: Image.Image) -> int:
-    try:
-        return getattr(image, "n_frames", 1)
-    except Exception:  # the later frames may be broken, the first is not
-        return 1
+    return Photograph(upright, size, count_pages(image, file))
 
 
 def _resized(image: Image.Image, draft: bool, shape: tuple[int, int]) -> Image.Image:
@@ -220,7 +252,7 @@ def _resized(image: Image.Image, draft: bool, shape: tuple[int, int]) -> Image.I
         decoded = jpeg.decode_shrunk(image.fp.getvalue(), image.size, size)
     if decoded is None:
         image.draft("RGB", size)  # decodes a JPEG at half its size or less; does nothing once an image is loaded
-        decoded = _to_rgb(image)
+        decoded = to_rgb(image)
     return _turn(_shrunk(decoded, size), orientation)
 
 
@@ -250,27 +282,3 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # unreadable EXIF is ignored, the picture is not
         return 1
     return orientation if orientation in _TURNS else 1
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Return the picture in 8-bit RGB; Pillow's own `convert` clips 16-bit and float values to white or black."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) // 257).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        return Image.fromarray(_to_8_bit(np.asarray(image))).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, _BACKGROUND), image).convert("RGB")
-    return image.convert("RGB")
-
-
-def _to_8_bit(values: np.ndarray) -> np.ndarray:
-    """Scale grey values to uint8: floats in 0..1 by 255, integers in 0..65535 by 1/257."""
-    low, high = float(values.min()), float(values.max())
-    if values.dtype.kind == "f" and low >= 0.0 and high <= 1.0:
-        return np.round(values * 255).astype(np.uint8)
-    if values.dtype.kind == "i" and low >= 0 and high <= 65535:
-        return (values // 257).astype(np.uint8)
-    raise ValueError(f"unsupported depth: grey values from {low:g} to {high:g}; save it with 8 or 16 bits")
