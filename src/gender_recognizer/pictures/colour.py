@@ -19,7 +19,7 @@ _DEEP = {";16B": ";16L", ";16L": ";16B", ";16N": ";16B" if sys.byteorder == "lit
 """Pillow's ways to unpack 16-bit colours: it keeps the first byte of each value; the second way keeps the other."""
 
 _SCALED = ("JPEG2000", "PPM")  # their files say the depth, and Pillow has scaled it to 16 bits
-_PHOTOMETRIC, _BITS, _MAX_VALUE, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 262, 258, 281, 338, 339  # tags of TIFF
+_PHOTOMETRIC, _BITS, _MAX_VALUE, _PLANES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 262, 258, 281, 284, 338, 339  # TIFF's tags
 _PNG = b"\x89PNG"
 
 # Grey TIFFs with more than 8 bits of which Pillow reads the twin in the other byte order or with the other white.
@@ -114,6 +114,17 @@ def _unsupported(low: float, high: float) -> ValueError:
     return ValueError(f"unsupported depth: grey values from {low:g} to {high:g}; save it with 8 or 16 bits")
 
 
+def correct_planes(image: Image.Image) -> None:
+    """Make an opened TIFF that stores 16-bit colours one after the other be read so; Pillow takes them for 8-bit."""
+    tags = _tags(image)
+    if tags.get(_PLANES) == 2 and tags.get(_BITS, ())[:1] == (16,) and image.mode in ("RGB", "RGBA", "CMYK"):
+        end = ";16L" if tags.prefix == b"II" else ";16B"  # type: ignore[attr-defined]
+        image.tile = [  # type: ignore[attr-defined]
+            tile._replace(args=(tile.args[0] + end, *tile.args[1:])) if len(tile.args[0]) == 1 else tile
+            for tile in image.tile  # type: ignore[attr-defined]
+        ]
+
+
 def has_deep_colour(image: Image.Image) -> bool:
     """Say whether an opened picture, not yet decoded, has colours of 16 bits, of which Pillow keeps the upper 8."""
     return image.mode in ("RGB", "RGBA") and any(_find_deep(tile.args) for tile in getattr(image, "tile", ())[:1])
@@ -130,6 +141,7 @@ def keep_deep_colour(image: Image.Image, reopen: Callable[[], Image.Image]) -> N
     if max(high for _, high in image.getextrema()[:3]) >= 1 << (_DEPTHS[-2] - 8):
         return
     lower = reopen()
+    correct_planes(lower)
     lower.tile = [tile._replace(args=_other_bytes(tile.args)) for tile in lower.tile]
     values = np.asarray(image).astype(np.uint16) << 8 | np.asarray(lower)
     depth = _depth(int(values[..., :3].max()), {})

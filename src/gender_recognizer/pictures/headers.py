@@ -7,6 +7,7 @@ import re
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import BinaryIO
 
 from gender_recognizer.pictures.jpeg_segments import check_segments
@@ -209,14 +210,19 @@ def _check_gif(file: BinaryIO, max_pixels: int) -> None:
     """Check that the first picture comes soon: Pillow goes through what is before it in Python."""
     flags = file.read(13)[10]
     file.seek(3 << (1 + (flags & 7)) if flags & 0x80 else 0, 1)
-    blocks = 0
+    if sum(1 for _ in islice(_read_extensions(file), _MAX_EXTENSION_BLOCKS)) == _MAX_EXTENSION_BLOCKS:
+        raise ValueError("a GIF with very much before its first picture; save it anew with another program")
+
+
+def _read_extensions(file: BinaryIO) -> Iterator[int]:
+    """Yield the length of each block of the extensions of a GIF that come next, 0 at the end of each extension."""
     while file.read(1) == b"!":
         file.seek(1, 1)
-        while length := file.read(1)[0]:
+        length = -1
+        while length:
+            length = file.read(1)[0]
             file.seek(length, 1)
-            if (blocks := blocks + 1) > _MAX_EXTENSION_BLOCKS:
-                raise ValueError("a GIF with very much before its first picture; save it anew with another program")
-        blocks += 1
+            yield length
 
 
 _CHECKS = {

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from gender_recognizer.pictures import jpeg
-from gender_recognizer.pictures.colour import has_deep_colour, keep_deep_colour, to_rgb
+from gender_recognizer.pictures.colour import correct_planes, has_deep_colour, keep_deep_colour, to_rgb
 from gender_recognizer.pictures.headers import MAX_SLOW_PIXELS, SLOW_DECODERS, check_size
 from gender_recognizer.pictures.mending import mend
 from gender_recognizer.pictures.opening import MAX_PIXELS, open_picture, open_regular
@@ -202,6 +202,7 @@ def _decode(image: Image.Image, file: BinaryIO | None, max_pixels: int, finish: 
     if _decodes_slowly(image):
         check_size(*image.size, MAX_SLOW_PIXELS)
     try:
+        correct_planes(image)
         if file is None:
             image.load()
         elif has_deep_colour(image):
