@@ -102,10 +102,10 @@ def _integers_to_8_bits(values: np.ndarray, tags: Mapping[int, Any], scaled: boo
 
 def _depth(high: int, tags: Mapping[int, Any]) -> int:
     """Return how many bits white has in a file whose largest value is `high`."""
-    bits, largest = tags.get(_BITS, (16,))[0], tags.get(_MAX_VALUE, high)
+    bits, largest = tags.get(_BITS, (16,))[0], tags.get(_MAX_VALUE, (high,))[0]
     if high < 1 << bits < 1 << 16:
         return int(bits)
-    if isinstance(largest, int) and high < largest <= 65535:
+    if high < largest <= 65535:
         high = largest
     return next(depth for depth in _DEPTHS if high < 1 << depth)
 

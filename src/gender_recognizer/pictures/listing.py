@@ -151,7 +151,8 @@ class Folder:
         listed = target in self._linked
         if path in self._links:
             listed = listed or self._is_listed_without(target)
-            self._linked.add(target)
+            if not listed:
+                self._linked.add(target)
         self.ignored += listed
         return listed
 
@@ -256,7 +257,7 @@ def _decode_lines(file: BinaryIO, encoding: str, path: Path) -> Iterator[bytes]:
 def _find_name(line: bytes) -> str:
     """Return the path that is meant by a line: the first way to read it that leads to a file, or the line itself."""
     plain = os.fsdecode(line)
-    if line.isascii() and plain.strip(' "') == plain and "\\" not in plain:
+    if line.isascii() and plain.strip(' \t"') == plain and "\\" not in plain:
         return plain
     return next((name for name in _read_line(line) if os.path.lexists(name)), plain)
 

@@ -51,9 +51,21 @@ def _drop_tags(content: bytes) -> bytes | None:
     return None if changed == content else bytes(changed)
 
 
+def _complete_without_metadata(content: bytes) -> bytes | None:
+    bare = jpeg_segments.without_metadata(content)
+    return bare and jpeg_segments.complete(bare)
+
+
+def _end(content: bytes) -> bytes | None:
+    """Return a JPEG 2000 with its end marker."""
+    return None if content.endswith(_END_MARKER) else content.removesuffix(_END_MARKER[:1]) + _END_MARKER
+
+
+_END_MARKER = b"\xff\xd9"
 _NOTHING = ((65000, 2), (1, 2), (1, 4), (0, 4))  # a private tag with one byte, 0
 _MENDERS = {
-    "JPEG": (jpeg_segments.complete, jpeg_segments.without_metadata),
+    "JPEG": (jpeg_segments.complete, jpeg_segments.without_metadata, _complete_without_metadata),
+    "JPEG2000": (_end,),
     "WEBP": (_correct_length,),
     "TIFF": (_drop_tags,),
 }
