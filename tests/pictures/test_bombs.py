@@ -19,9 +19,9 @@ from gender_recognizer.pictures.opening import has_picture_header, open_regular
 from gender_recognizer.pictures.pages import MAX_PAGES
 
 
-def scans(count, mode="L", between=b""):
+def scans(count, mode="L", between=b"", size=(900, 900)):
     """Return a progressive JPEG whose last scan comes again and again."""
-    content = encode(Image.new(mode, (4000, 4000), "grey"), "JPEG", progressive=True)
+    content = encode(Image.new(mode, size, "grey"), "JPEG", progressive=True)
     last = content.rindex(b"\xff\xda")
     return content[:last] + (between + content[last:-2]) * count + content[-2:]
 
@@ -60,12 +60,13 @@ def gif_with(extension):
 
 AVIF = encode(FACE, "AVIF")
 SIZE = "is more than 50,000,000 pixels"
-SLOW = "is more than 4,000,000 pixels"
+SLOW = "is more than 3,000,000 pixels"
 EMPTY_STRIP = [(257, 4, 1), (278, 4, 1)]
 
 REFUSED = {
     "scans.jpg": (lambda: scans(500), "more than 100 scans"),
     "colour_scans.jpg": (lambda: scans(150, "RGB"), "more than 100 scans"),
+    "scans_of_many_pixels.jpg": (lambda: scans(60, size=(7000, 7000)), "7000x7000 pixels in 65 scans"),
     "hidden_scans.jpg": (lambda: scans(150, between=segment(0xFE, b"\xff\xd9")), "more than 100 scans"),
     "tables_between_scans.jpg": (
         lambda: scans(101, between=segment(0xFE, b"\xff\xda") * 100),

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 
 _BACKGROUND = (127, 127, 127, 255)
+_STRIP = 2_000_000  # pixels that are laid on grey at once; each takes 12 bytes
 _DEPTHS = (8, 10, 12, 14, 16)
 """Bits of the values that cameras, scanners and programs write into files of 16 or 32 bits."""
 
@@ -47,12 +48,21 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return Image.fromarray(_grey(np.asarray(image), _tags(image), image.format in _SCALED)).convert("RGB")
     if image.mode == "La":  # grey with associated alpha
         image = image.convert("LA")
-    if not image.has_transparency_data:
+    if not image.has_transparency_data or (_may_lack_alpha(image) and image.getchannel("A").getextrema() == (0, 0)):
         return image.convert("RGB")
-    transparent = image.convert("RGBA")
-    if _may_lack_alpha(image) and transparent.getchannel("A").getextrema() == (0, 0):
-        return transparent.convert("RGB")
-    return Image.alpha_composite(Image.new("RGBA", image.size, _BACKGROUND), transparent).convert("RGB")
+    if image.width * image.height <= _STRIP:
+        return _lay_on_grey(image)
+    opaque = Image.new("RGB", image.size)
+    rows = max(1, _STRIP // image.width)
+    for top in range(0, image.height, rows):
+        opaque.paste(_lay_on_grey(image.crop((0, top, image.width, min(top + rows, image.height)))), (0, top))
+    return opaque
+
+
+def _lay_on_grey(image: Image.Image) -> Image.Image:
+    """Return a picture with transparency in RGB, on mid grey."""
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, _BACKGROUND), image).convert("RGB")
 
 
 def _tags(image: Image.Image) -> Mapping[int, Any]:
@@ -62,6 +72,8 @@ def _tags(image: Image.Image) -> Mapping[int, Any]:
 
 def _may_lack_alpha(image: Image.Image) -> bool:
     """Say whether a fourth channel full of zeros means nothing, because the format often fills it up with them."""
+    if image.mode != "RGBA":
+        return False
     if image.format == "TIFF":  # 1 and 2: associated and unassociated alpha
         return not {1, 2} & set(_tags(image).get(_EXTRA_SAMPLES, ()))
     if image.format == "ICO":

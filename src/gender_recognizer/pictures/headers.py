@@ -13,7 +13,7 @@ from typing import BinaryIO
 from gender_recognizer.pictures.jpeg_segments import check_segments
 from gender_recognizer.pictures.png import check_chunks
 
-MAX_SLOW_PIXELS = 4_000_000
+MAX_SLOW_PIXELS = 3_000_000
 """Largest width x height of what Pillow decodes in Python, at 1 to 2 µs a pixel: QOI, some PPM and run-length BMP."""
 
 SLOW_DECODERS = frozenset(("qoi", "ppm", "ppm_plain", "bmp_rle"))
@@ -21,7 +21,7 @@ SLOW_DECODERS = frozenset(("qoi", "ppm", "ppm_plain", "bmp_rle"))
 
 _MAX_METADATA = 8_000_000  # of AVIF and HEIF, in bytes
 _MAX_BOXES = 10_000
-_MAX_VALUES = 2_000_000  # of a tag of a TIFF: one strip for each row and colour, or small tiles, is far less
+_MAX_VALUES = 200_000  # of a tag of a TIFF: one strip for each row and colour, or small tiles, is far less
 _MAX_COMMENTS = 1000
 _MAX_TILES, _MAX_PACKETS = 10_000, 2_000_000  # of JPEG 2000
 _MAX_EXTENSION_BLOCKS = 100_000  # of a GIF, before its first picture

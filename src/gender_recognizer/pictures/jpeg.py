@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from simplejpeg import decode_jpeg
 
-from gender_recognizer.pictures.jpeg_segments import MAX_SCANS
+from gender_recognizer.pictures.jpeg_segments import FEW_SCANS
 
 _SHRINKS = (8, 4, 2)
 
@@ -30,7 +30,7 @@ def read_plain_header(content: bytes) -> tuple[int, int] | None:
         while content.startswith(b"\xff", start) and (count := count + 1) < _MANY:
             marker, length = _SEGMENT.unpack_from(content, start + 1)
             if marker == _SCAN:
-                return size if content.count(b"\xff\xda", start) <= MAX_SCANS else None
+                return size if content.count(b"\xff\xda", start) <= FEW_SCANS else None
             if marker in _FRAMES:
                 height, width, components = _FRAME.unpack_from(content, start + 5)
                 size = (width, height) if components == 3 else None

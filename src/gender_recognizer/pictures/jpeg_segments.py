@@ -1,8 +1,10 @@
 """The segments of a JPEG: whether they can be read without great effort, and whether all of the picture is there."""
 
 import re
+import struct
 from collections.abc import Iterator
 from io import BytesIO
+from itertools import islice
 from typing import BinaryIO, NamedTuple
 
 from simplejpeg import decode_jpeg
@@ -10,6 +12,8 @@ from simplejpeg import decode_jpeg
 MAX_SCANS = 100
 """Scans of a progressive JPEG; encoders write 10 or so. Each costs as much time as the whole of a plain picture."""
 
+FEW_SCANS = 16
+_MAX_SCANNED = 1_500_000_000  # pixels x scans; 5 s in colour
 _MAX_SEGMENTS = 2000
 _MAX_PADDING = 65_536  # bytes between segments; Pillow skips them one by one
 _CHUNK = 1 << 20  # bytes read at once
@@ -37,12 +41,27 @@ def check_segments(file: BinaryIO) -> None:
     Raises:
         ValueError: there are so many scans, segments or bytes of padding that reading them takes long.
     """
-    scan = next((segment for segment in _read_header(file) if segment.marker == _SCAN), None)
-    if scan and _count(file, b"\xff\xda") > MAX_SCANS:  # or of other pictures in the same file
-        file.seek(0)
-        scans = (segment for segment in _read_scans(file.read(), scan) if segment.marker == _SCAN)
-        if sum(1 for _ in zip(range(MAX_SCANS + 1), scans, strict=False)) > MAX_SCANS:
-            raise ValueError(_too_many(f"{MAX_SCANS} scans"))
+    header = list(_read_header(file))
+    if not header or header[-1].marker != _SCAN or _count(file, b"\xff\xda") <= FEW_SCANS:
+        return
+    file.seek(0)
+    content = file.read()
+    scans = (segment for segment in _read_scans(content, header[-1]) if segment.marker == _SCAN)
+    count = sum(1 for _ in islice(scans, MAX_SCANS + 1))
+    width, height = _find_size(content, header)
+    if count > MAX_SCANS:
+        raise ValueError(_too_many(f"{MAX_SCANS} scans"))
+    if count * width * height > _MAX_SCANNED and count > FEW_SCANS:
+        raise ValueError(f"{width}x{height} pixels in {count} scans would take long to read; save it with fewer scans")
+
+
+def _find_size(content: bytes, header: list[Segment]) -> tuple[int, int]:
+    """Return width and height, 0 where nothing tells them."""
+    for segment in header:
+        if segment.marker in _START_OF_FRAME and segment.length >= 5:
+            height, width = struct.unpack_from(">HH", content, segment.start + 1)
+            return width, height
+    return 0, 0
 
 
 def complete(content: bytes) -> bytes | None:
