@@ -17,7 +17,8 @@ _SHRINKS = (8, 4, 2)
 
 _SEGMENT = struct.Struct(">BH")  # marker, length
 _FRAME = struct.Struct(">HHB")  # height, width, components
-_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive
+_PROGRESSIVE = 0xC2
+_FRAMES = (0xC0, 0xC1, _PROGRESSIVE)  # baseline, extended, progressive
 _SCAN = 0xDA
 _APP1 = 0xE1  # holds EXIF or XMP, either of which may tell a turn
 _MANY = 200  # segments, of which a usual file has 10
@@ -25,19 +26,20 @@ _MANY = 200  # segments, of which a usual file has 10
 
 def read_plain_header(content: bytes) -> tuple[int, int] | None:
     """Return width and height of a colour JPEG that has neither EXIF data nor further pictures, or None."""
-    size, start, count = None, 2, 0
+    size, frame, start, count = None, _PROGRESSIVE, 2, 0
     try:
         while content.startswith(b"\xff", start) and (count := count + 1) < _MANY:
             marker, length = _SEGMENT.unpack_from(content, start + 1)
             if marker == _SCAN:
-                return size if content.count(b"\xff\xda", start) <= FEW_SCANS else None
+                one_scan = frame != _PROGRESSIVE and content[start + 4] == 3  # of all components
+                return size if one_scan or content.count(b"\xff\xda", start) <= FEW_SCANS else None
             if marker in _FRAMES:
                 height, width, components = _FRAME.unpack_from(content, start + 5)
-                size = (width, height) if components == 3 else None
+                size, frame = (width, height) if components == 3 else None, marker
             elif marker == _APP1 or content.startswith(b"MPF\0", start + 4):
                 return None
             start += 2 + length
-    except struct.error:  # it ends too early
+    except (struct.error, IndexError):  # it ends too early
         pass
     return None
 

@@ -13,6 +13,7 @@ MAX_SCANS = 100
 """Scans of a progressive JPEG; encoders write 10 or so. Each costs as much time as the whole of a plain picture."""
 
 FEW_SCANS = 16
+_FEW_SEGMENTS = 100
 _MAX_SCANNED = 1_500_000_000  # pixels x scans; 5 s in colour
 _MAX_SEGMENTS = 2000
 _MAX_PADDING = 65_536  # bytes between segments; Pillow skips them one by one
@@ -41,6 +42,8 @@ def check_segments(file: BinaryIO) -> None:
     Raises:
         ValueError: there are so many scans, segments or bytes of padding that reading them takes long.
     """
+    if isinstance(file, BytesIO) and _is_plain(file.getvalue()):
+        return
     header = list(_read_header(file))
     if not header or header[-1].marker != _SCAN or _count(file, b"\xff\xda") <= FEW_SCANS:
         return
@@ -53,6 +56,23 @@ def check_segments(file: BinaryIO) -> None:
         raise ValueError(_too_many(f"{MAX_SCANS} scans"))
     if count * width * height > _MAX_SCANNED and count > FEW_SCANS:
         raise ValueError(f"{width}x{height} pixels in {count} scans would take long to read; save it with fewer scans")
+
+
+def _is_plain(content: bytes) -> bool:
+    """Say quickly whether a JPEG has few segments, none between them, and only one scan."""
+    start, frame, components = 2, 0, 0
+    for _ in range(_FEW_SEGMENTS):
+        if len(content) < start + 5 or content[start] != 0xFF:
+            return False
+        marker = content[start + 1]
+        if marker == _SCAN:
+            return frame in (0xC0, 0xC1) and content[start + 4] == components
+        if marker in (0xC0, 0xC1) and len(content) > start + 9:
+            frame, components = marker, content[start + 9]
+        elif marker < 0xC0 or marker in _ALONE or marker == 0xFF or marker in _START_OF_FRAME:
+            return False
+        start += 2 + (content[start + 2] << 8 | content[start + 3])
+    return False
 
 
 def _find_size(content: bytes, header: list[Segment]) -> tuple[int, int]:
