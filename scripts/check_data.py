@@ -32,7 +32,7 @@ from gender_recognizer.checks.looks import class_counts
 from gender_recognizer.checks.report import write_check
 from gender_recognizer.data.dataset import read_metadata, read_split
 from gender_recognizer.data.duplicates import near_copies
-from gender_recognizer.models.model_file import find_model, load_classifier
+from gender_recognizer.models.model_file import checkpoint_beside, find_model, load_classifier
 
 PARTS = ("train", "validation", "test")
 
@@ -84,7 +84,7 @@ def find_checkpoint(model_path: str | None, outputs: Path) -> Path:
         ValueError: there is none.
     """
     path = find_model(model_path, outputs)
-    checkpoint = path.with_name(path.stem.removesuffix("-int8") + ".ckpt")
+    checkpoint = checkpoint_beside(path)
     if not checkpoint.is_file():
         raise ValueError(f"model_path '{path}' has no {checkpoint.name} beside it; give a .ckpt file")
     return checkpoint

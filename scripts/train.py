@@ -41,12 +41,12 @@ from torch.optim.swa_utils import get_ema_avg_fn
 from gender_recognizer.data.augment import Augmentation
 from gender_recognizer.data.datamodule import FaceDataModule
 from gender_recognizer.evaluation.figures import class_balance_figure
-from gender_recognizer.models.calibration import Scaling
 from gender_recognizer.models.classifier import GenderClassifier
-from gender_recognizer.models.model_file import calibrate_checkpoint, export_onnx, load_classifier
+from gender_recognizer.models.model_file import calibrate_checkpoint, find_start, load_classifier
+from gender_recognizer.models.onnx_export import export_onnx
 from gender_recognizer.training.callbacks import ProgressBar, SeedEachStep, Speed, TensorBoardPictures
 from gender_recognizer.training.distillation import load_teacher
-from gender_recognizer.training.fine_tuning import find_start, same_network, start_from, start_network
+from gender_recognizer.training.fine_tuning import same_network, start_from, start_network
 
 MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_THRESHOLD = -1, -3  # malloc.h
 logger = logging.getLogger("train")
@@ -97,7 +97,7 @@ def train(settings: dict[str, Any], run_dir: Path, callbacks: Sequence[Callback]
     if settings["init_from"] is not None and ckpt_path is None:
         start_from(classifier, find_start(settings["init_from"], Path(settings["outputs"])))
     trainer.fit(classifier, data, ckpt_path=ckpt_path, weights_only=True)
-    classifier.scaling = calibrate(trainer, data, Path(checkpoint.best_model_path))
+    calibrate(trainer, data, Path(checkpoint.best_model_path))
     metrics = evaluate(trainer, classifier, data, checkpoint.best_model_path)
     if trainer.is_global_zero:
         flat = {f"{group}/{key}": value for group in ("model", "classifier") for key, value in settings[group].items()}
@@ -133,7 +133,7 @@ def build_data(settings: dict[str, Any]) -> FaceDataModule:
 
 def count_features(data: FaceDataModule) -> int:
     """Return how many features the teachers show together."""
-    return sum(load_teacher(path, data.classes).network.head[-1].in_features for path in data.teachers)
+    return sum(load_teacher(path, data.classes).network.num_features for path in data.teachers)
 
 
 def build_callbacks(settings: dict[str, Any]) -> list[Callback]:
@@ -179,14 +179,13 @@ def find_checkpoint(settings: dict[str, Any], run_dir: Path) -> Path | None:
     return path
 
 
-def calibrate(trainer: lightning.Trainer, data: FaceDataModule, ckpt_path: Path) -> Scaling:
-    """Fit the scaling of a checkpoint's logits on the validation part, in one process, and return it in all."""
+def calibrate(trainer: lightning.Trainer, data: FaceDataModule, ckpt_path: Path) -> None:
+    """Fit the scaling of a checkpoint's logits on the validation part, in one process, and write it into it."""
     if trainer.is_global_zero:
         part = data.parts["validation"]
         info = calibrate_checkpoint(ckpt_path, part.images[part.rows], part.targets)
         logger.info("temperature %.3f, curvature %.3f, fitted on %d validation pictures", *info.scaling, len(part))
     trainer.strategy.barrier()
-    return load_classifier(ckpt_path)[1].scaling
 
 
 def evaluate(

@@ -56,7 +56,7 @@ COMMANDS = {
     ),
     "evaluate": Command("evaluate", "evaluation.settings:EvaluateSettings", "evaluation.run:run"),
     "check": Command("check_data", "checks.settings:CheckSettings", "checks.run:run"),
-    "export": Command("export", "training.settings:ExportSettings", "training.exporting:run"),
+    "export": Command("export", "models.settings:ExportSettings", "training.exporting:run"),
     "prepare": Command("prepare_data", "data.settings:PrepareSettings", "data.preparing:run"),
     "tune": Command("tune", "training.settings:TuneSettings", "training.tuning:run", keeps_runs=True),
     "demo": Command("demo", "demo.settings:DemoSettings", "demo.run:run"),

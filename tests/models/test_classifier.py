@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from gender_recognizer.models.class_metrics import training_metrics
 from gender_recognizer.models.classifier import GenderClassifier, frame_loss
 from gender_recognizer.models.framing import frames_within
+from gender_recognizer.models.model_file import calibrate_checkpoint
 
 NETWORK = {"name": "smallcnn", "widths": [4], "stem_width": 4}
 
@@ -46,6 +48,60 @@ def test_metrics_equal_those_of_all_predictions_at_once():
     assert metrics["test/auroc"] == pytest.approx(((pairs > 0) + (pairs == 0) / 2).mean(), abs=1e-6)
     expected = torch.nn.functional.cross_entropy(logits, torch.from_numpy(targets))
     assert metrics["test/loss"] == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("share", "present", "absent"), [(0.0, "female", "male"), (1.0, "male", "female")])
+def test_a_class_that_a_part_lacks_has_no_accuracy(share, present, absent, caplog):
+    torch.manual_seed(0)
+    module = classifier().eval()
+    metrics = trainer().test(module, loader(share=share), verbose=False)[0]
+    trainer().test(module, loader(share=share), verbose=False)
+    assert f"test/acc_{absent}" not in metrics
+    assert metrics["test/balanced_acc"] == metrics[f"test/acc_{present}"] == metrics["test/acc"]
+    assert "test/auroc" not in metrics  # nothing to tell apart
+    assert all(np.isfinite(value) for value in metrics.values())
+    said = [record.message for record in caplog.records if "none of" in record.message]
+    assert said == [f"the test pictures have none of {absent}: no accuracy of it"]
+
+
+def test_averages_are_over_the_classes_that_are_present():
+    metrics = training_metrics(["a", "b", "c"])
+    logits = torch.tensor([[3.0, 1, 0], [0, 2, 1], [2, 1, 0], [0, 1, 5]])
+    metrics.update(logits, torch.tensor([0, 1, 1, 0]))
+    values = {name: value.item() for name, value in metrics.compute().items()}
+    assert values.keys() == {"loss", "acc", "balanced_acc", "acc_a", "acc_b", "auroc"}
+    assert (values["acc_a"], values["acc_b"], values["balanced_acc"]) == (0.5, 0.5, 0.5)
+    probabilities = logits.softmax(dim=1)
+    areas = []
+    for target, others in ((0, [1, 2]), (1, [0, 3])):
+        own = [row for row in range(4) if row not in others]
+        pairs = probabilities[own, target][:, None] - probabilities[others, target][None]
+        areas.append(((pairs > 0).float() + (pairs == 0).float() / 2).mean().item())
+    assert values["auroc"] == pytest.approx(np.mean(areas))
+
+
+@pytest.mark.parametrize("classes", [["female"], ["a", "a"], "female", None, ["a", ""]])
+def test_wrong_classes_are_refused_before_anything_is_built(classes):
+    with pytest.raises(ValueError, match=r"^classes (is|has)"):
+        GenderClassifier(classes, NETWORK)
+
+
+def test_evaluation_of_a_calibrated_checkpoint_is_scaled_and_training_is_not(tmp_path):
+    torch.manual_seed(0)
+    module, data = classifier(), loader()
+    fit = trainer(max_epochs=1, limit_val_batches=0)
+    fit.fit(module, data)
+    fit.save_checkpoint(tmp_path / "a.ckpt")
+    plain = trainer().validate(module, data, ckpt_path=tmp_path / "a.ckpt", weights_only=True, verbose=False)[0]
+    images, targets = (torch.cat(parts) for parts in zip(*data, strict=True))
+    info = calibrate_checkpoint(tmp_path / "a.ckpt", images.permute(0, 2, 3, 1).numpy(), 1 - targets.numpy())
+    scaled = trainer().validate(module, data, ckpt_path=tmp_path / "a.ckpt", weights_only=True, verbose=False)[0]
+    with torch.no_grad():
+        logits = info.scaling(module.eval()(images))
+    assert scaled["val/loss"] == pytest.approx(torch.nn.functional.cross_entropy(logits, targets).item(), rel=1e-4)
+    assert scaled["val/loss"] != plain["val/loss"]
+    trainer(max_epochs=1, limit_val_batches=0).fit(module, data)
+    assert module.scaling == (1.0, 0.0)
 
 
 def test_scores_are_those_of_full_precision_whatever_the_trainers():
@@ -99,16 +155,3 @@ def test_each_look_is_held_against_what_it_could_see():
     assert frame_loss([first, second], frames) == frame_loss([first], frames) > 0
     worse = frame_loss([first, second + 0.2], frames) - frame_loss([first, second], frames)
     assert worse.item() == pytest.approx(4 * (0.2 - 0.05))
-
-
-def test_only_the_part_that_should_learns():
-    torch.manual_seed(0)
-    network = NETWORK | {"find_face": True, "widths": [4, 4]}
-    module = GenderClassifier(["female", "male"], network, learning_part="finders")
-    before = {name: value.clone() for name, value in module.network.state_dict().items()}
-    trainer(max_epochs=1, limit_val_batches=0).fit(module, loader())
-    changed = {name for name, value in module.network.state_dict().items() if not torch.equal(value, before[name])}
-    assert changed
-    assert all(name.startswith("finders.") for name in changed)  # means and deviations of the norms included
-    with pytest.raises(ValueError, match=r"learning_part is 'eyes'; the network's parts are finders, stem, blocks, "):
-        GenderClassifier(["female", "male"], network, learning_part="eyes")

@@ -6,7 +6,7 @@ import onnx
 import pytest
 import torch
 
-from gender_recognizer.models import model_file
+from gender_recognizer.models import model_info
 from gender_recognizer.models.calibration import operating_points
 from gender_recognizer.models.classifier import GenderClassifier
 from gender_recognizer.models.model_file import (
@@ -14,13 +14,12 @@ from gender_recognizer.models.model_file import (
     ModelInfo,
     best_checkpoint,
     calibrate_checkpoint,
-    export_onnx,
     find_model,
     load_classifier,
     newest_run,
-    quantise_onnx,
     save_checkpoint,
 )
+from gender_recognizer.models.onnx_export import export_onnx, quantise_onnx
 from gender_recognizer.models.predictor import OnnxPredictor, TorchPredictor, load_predictor
 from gender_recognizer.pictures.loading import LOADER_VERSION
 
@@ -137,7 +136,7 @@ def test_onnx_of_another_project_and_garbage_are_refused(tmp_path, files):
 
 
 def test_model_of_another_loader_or_size_is_refused(files, monkeypatch):
-    monkeypatch.setattr(model_file, "LOADER_VERSION", 999)
+    monkeypatch.setattr(model_info, "LOADER_VERSION", 999)
     for name in ("model.ckpt", "model.onnx"):
         with pytest.raises(ValueError, match=rf"trained with loader version {LOADER_VERSION}, this is 999"):
             load_predictor(files / name)
@@ -191,7 +190,7 @@ def test_8_bit_integers_give_almost_the_same_and_leave_exact_what_finds_the_face
     info = ModelInfo(("female", "male"), training_data="noise", temperature=1.5)
     images = np.random.default_rng(0).integers(0, 256, (60, 100, 80, 3), np.uint8)
     export_onnx(classifier, info, tmp_path / "model.onnx")
-    quantise_onnx(tmp_path / "model.onnx", images, tmp_path / "small.onnx")
+    quantise_onnx(tmp_path / "model.onnx", images, tmp_path / "small.onnx", classifier.network.exact_parts())
     exact, small = (OnnxPredictor(tmp_path / name) for name in ("model.onnx", "small.onnx"))
     assert small.info == info
     difference = np.abs(exact.predict(images) - small.predict(images)).max()

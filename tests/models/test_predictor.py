@@ -4,7 +4,8 @@ import torch
 from conftest import PROJECT
 
 from gender_recognizer.models import predictor
-from gender_recognizer.models.model_file import BUNDLED_MODEL, quantise_onnx
+from gender_recognizer.models.model_file import BUNDLED_MODEL, load_classifier
+from gender_recognizer.models.onnx_export import quantise_onnx
 from gender_recognizer.models.predictor import choose_device, load_predictor
 from gender_recognizer.pictures.listing import find_images
 from gender_recognizer.pictures.loading import load_image
@@ -47,7 +48,7 @@ def test_integers_label_like_floats(faces):
 
 
 def test_quantising_again_keeps_what_the_file_says_and_its_labels(faces, tmp_path):
-    quantise_onnx(WHOLE, faces[:60], tmp_path / "a.onnx")
+    quantise_onnx(WHOLE, faces[:60], tmp_path / "a.onnx", load_classifier(CHECKPOINT)[0].network.exact_parts())
     again = load_predictor(tmp_path / "a.onnx")
     assert again.info == load_predictor(WHOLE).info
     assert np.abs(again.predict(faces) - load_predictor(WHOLE).predict(faces)).mean() < 0.02

@@ -8,10 +8,11 @@ from conftest import BLUE, PROJECT, RED, save_picture, train_settings
 from hydra import compose, initialize_config_dir
 
 from gender_recognizer.models.classifier import GenderClassifier
-from gender_recognizer.models.model_file import BUNDLED_MODEL, ModelInfo, load_classifier, save_checkpoint
-from gender_recognizer.models.networks import SmallCNN, build_network
+from gender_recognizer.models.model_file import BUNDLED_MODEL, ModelInfo, find_start, load_classifier, save_checkpoint
+from gender_recognizer.models.networks import build_network
+from gender_recognizer.models.smallcnn import SmallCNN
 from gender_recognizer.pictures.loading import load_image
-from gender_recognizer.training.fine_tuning import find_start, start_from, start_network
+from gender_recognizer.training.fine_tuning import start_from, start_network
 
 NETWORK = {"name": "smallcnn", "widths": [8, 8], "stem_width": 8}
 IMAGES = torch.randint(0, 256, (4, 3, 100, 80), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from gender_recognizer.data.dataset import read_blocks
+from gender_recognizer.models.base import FaceNetwork
 
 NUM_FOLDS = 5
 
@@ -27,26 +27,16 @@ class SuspiciousLabels(NamedTuple):
     probabilities: np.ndarray
 
 
-def extract_features(network: nn.Module, images: np.ndarray) -> np.ndarray:
-    """Return what goes into a network's last linear layer, float32 `(N, num_features)`; without one, its logits.
+def extract_features(network: FaceNetwork, images: np.ndarray) -> np.ndarray:
+    """Return a network's features, float32 `(N, num_features)`.
 
     Args:
         network: in evaluation mode, takes `(N, 3, 100, 80)` in 0..255.
         images: uint8 `(N, 100, 80, 3)`.
     """
-    layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
-    seen: list[Tensor] = []
-    handle = layers[-1].register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0])) if layers else None
-    try:
-        with torch.inference_mode():
-            for block in read_blocks(images, size=256):
-                logits = network(torch.from_numpy(block.copy()).permute(0, 3, 1, 2))
-                if handle is None:
-                    seen.append(logits)
-    finally:
-        if handle is not None:
-            handle.remove()
-    return torch.cat([part.flatten(1) for part in seen]).numpy()
+    with torch.inference_mode():
+        blocks = (torch.from_numpy(block.copy()).permute(0, 3, 1, 2) for block in read_blocks(images, size=256))
+        return torch.cat([network.forward_features(block)[0] for block in blocks]).numpy()
 
 
 def find_suspicious_labels(

