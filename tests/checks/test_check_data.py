@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 from PIL import Image, ImageFilter
 
 from gender_recognizer.checks import report
-from gender_recognizer.data import dataset
+from gender_recognizer.data import cache
 from gender_recognizer.data.datamodule import FaceDataModule
-from gender_recognizer.data.dataset import read_exclude
+from gender_recognizer.data.samples import read_exclude
 
 sys.path.insert(0, str(PROJECT / "scripts"))
 import check_data
@@ -199,7 +199,7 @@ def used(data):
 def test_excluded_pictures_are_not_trained_on_and_nothing_is_decoded_again(checked, tmp_path, monkeypatch, caplog):
     root, _, folder = checked
     everything = used(load(root, folder.parent / "cache"))
-    monkeypatch.setattr(dataset, "load_or_reason", lambda path: pytest.fail("decoded again"))
+    monkeypatch.setattr(cache, "load_or_reason", lambda path: pytest.fail("decoded again"))
     certain = active_lines(folder / "exclude.txt")
     caplog.clear()
     data = load(root, folder.parent / "cache", exclude=folder / "exclude.txt")

@@ -3,13 +3,12 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from conftest import BLUE, RED, make_colour_data, save_picture
 
 from gender_recognizer.data.augment import Augmentation
-from gender_recognizer.data.datamodule import PARTS, FaceDataModule, split_indices
+from gender_recognizer.data.datamodule import PARTS, FaceDataModule
 
 
 @pytest.fixture
@@ -62,19 +61,6 @@ def test_copies_stay_in_one_part(tmp_path, build):
     assert all(part_of[f"copy_{index}.png"] == part_of[f"red_{index:03}.png"] for index in range(10))
     part_of = {path.name: part for part, paths in build(root, split="random").files.items() for path in paths}
     assert any(part_of[f"copy_{index}.png"] != part_of[f"red_{index:03}.png"] for index in range(10))
-
-
-def test_groups_are_never_cut():
-    groups = np.arange(300) // 3
-    parts = split_indices(groups, (0.8, 0.1, 0.1), seed=1)
-    assert sorted(np.concatenate(parts).tolist()) == list(range(300))
-    assert not set(groups[parts[0]]) & set(groups[parts[1]])
-    assert not set(groups[parts[0]]) & set(groups[parts[2]])
-
-
-def test_too_few_pictures_are_an_error():
-    with pytest.raises(ValueError, match="3 pictures are too few"):
-        split_indices(np.arange(3), (0.8, 0.1, 0.1), seed=0)
 
 
 @pytest.mark.parametrize(

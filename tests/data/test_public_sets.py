@@ -7,8 +7,8 @@ import pytest
 from conftest import PROJECT, run
 
 from gender_recognizer.data import preparing
-from gender_recognizer.data.dataset import read_metadata
 from gender_recognizer.data.preparing import prepare
+from gender_recognizer.data.samples import read_metadata
 from gender_recognizer.pictures.listing import find_images
 
 UTKFACE = {

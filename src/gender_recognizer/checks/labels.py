@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gender_recognizer.data.dataset import read_blocks
+from gender_recognizer.data.cache import read_blocks
 
 NUM_FOLDS = 5
 

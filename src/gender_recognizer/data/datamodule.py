@@ -1,9 +1,7 @@
 """Pictures split once into training, validation and test parts, and a loader for each."""
 
-import csv
 import logging
-import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import lightning
@@ -11,23 +9,23 @@ import numpy as np
 import torch
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler, random_split
+from torch.utils.data import DataLoader, DistributedSampler
 
-from gender_recognizer.checks.looks import class_counts, warn_if_unbalanced
 from gender_recognizer.data.augment import Augmentation
-from gender_recognizer.data.dataset import FaceDataset, ImageCache, open_pictures, read_exclude, read_metadata
+from gender_recognizer.data.cache import ImageCache, open_pictures
+from gender_recognizer.data.dataset import FaceDataset
+from gender_recognizer.data.duplicates import near_duplicate_groups
+from gender_recognizer.data.samples import class_counts, find_named, read_exclude, warn_if_unbalanced
+from gender_recognizer.data.split import PARTS, split_indices, write_split
 from gender_recognizer.models.classifier import TrainingBatch
-from gender_recognizer.training.distillation import teach
 
 logger = logging.getLogger(__name__)
-
-PARTS = ("train", "validation", "test")
 
 
 class FaceDataModule(lightning.LightningDataModule):
     """Loaders of uint8 images `(N, 3, 100, 80)` with int64 targets `(N,)`; training batches are augmented.
 
-    Those are `dataset.LARGE_SIZE` until then.
+    Those are `cache.LARGE_SIZE` until then.
 
     The split depends on the files, the fractions and `split_seed` alone: another call of `setup`, another
     process or another `seed` gives the same one.
@@ -52,7 +50,7 @@ class FaceDataModule(lightning.LightningDataModule):
         num_workers: int = 0,
         seed: int = 0,
         exclude: Path | None = None,
-        teachers: Sequence[Path] = (),
+        guide: Callable[[ImageCache], np.ndarray] | None = None,
     ) -> None:
         """Remember what to load; no picture is read yet.
 
@@ -70,7 +68,8 @@ class FaceDataModule(lightning.LightningDataModule):
             num_workers: processes that read batches; 0 reads in this one, the fastest while the cache fits in memory.
             seed: seed of the order of training batches.
             exclude: file with the names of pictures of `root` to leave out, as `check_data.py` writes it, or None.
-            teachers: checkpoints whose outputs come with the training pictures.
+            guide: returns what teachers make of every picture of a cache, float `(num_files, num_outputs)`, to come
+                with the training pictures; or None.
 
         Raises:
             ValueError: the split is unknown, the fractions do not add up, or there is no such file to exclude.
@@ -94,7 +93,7 @@ class FaceDataModule(lightning.LightningDataModule):
         self.unreadable: dict[Path, str] = {}
         self.exclude = None if exclude is None else read_exclude(exclude)
         self.excluded: list[Path] = []
-        self.teachers = list(teachers)
+        self.guide = guide
 
     def prepare_data(self) -> None:
         """Decode the pictures into the cache, in one process of each machine; a second call changes nothing."""
@@ -102,11 +101,11 @@ class FaceDataModule(lightning.LightningDataModule):
             return
         cache = open_pictures(self.root, self.classes, self.cache_dir)[0]
         if self.split == "grouped":
-            cache.near_duplicate_groups()
+            cache.remember("groups", near_duplicate_groups)
         if self.augmentation is not None:
             cache.large_images()
-        if self.teachers:
-            teach(cache, self.teachers, self.classes)
+        if self.guide is not None:
+            self.guide(cache)
         if self.test_root is not None:
             open_pictures(self.test_root, self.classes, self.cache_dir)
 
@@ -120,14 +119,14 @@ class FaceDataModule(lightning.LightningDataModule):
             return
         cache, paths, targets = open_pictures(self.root, self.classes, self.cache_dir)
         rows = self._readable_rows(cache, paths, targets, self.root, self._find_excluded(paths))
-        groups = cache.near_duplicate_groups()[rows] if self.split == "grouped" else rows
-        indices = split_indices(groups, self.fractions, self.split_seed)
+        groups = cache.remember("groups", near_duplicate_groups)[rows] if self.split == "grouped" else rows
+        indices = split_indices(groups, targets[rows], self.fractions, self.split_seed)
         for part, index in zip(PARTS, indices, strict=True):
             self._add_part(part, cache, paths, targets, rows[index])
         if self.augmentation is not None:
             self.parts["train"].images = cache.large_images()
-        if self.teachers:
-            self.parts["train"].guidance = teach(cache, self.teachers, self.classes)[self.parts["train"].rows]
+        if self.guide is not None:
+            self.parts["train"].guidance = self.guide(cache)[self.parts["train"].rows]
         if self.test_root is not None:
             cache, paths, targets = open_pictures(self.test_root, self.classes, self.cache_dir)
             rows = self._readable_rows(cache, paths, targets, self.test_root)
@@ -138,11 +137,10 @@ class FaceDataModule(lightning.LightningDataModule):
         """Return the rows of the pictures to leave out: of the cache, which stays as it is, for any such list."""
         if self.exclude is None:
             return set()
-        row_of = {path.relative_to(self.root).as_posix(): row for row, path in enumerate(paths)}
-        rows = {row_of[name] for name in self.exclude if name in row_of}
+        rows, unknown = find_named(self.exclude, paths, self.root)
         self.excluded = [paths[row] for row in sorted(rows)]
         logger.info("left out, as data.exclude says: %d pictures", len(rows))
-        if unknown := [name for name in self.exclude if name not in row_of]:
+        if unknown:
             logger.warning(
                 "data.exclude: %d lines name no picture in %s, the first '%s'", len(unknown), self.root, unknown[0]
             )
@@ -181,23 +179,15 @@ class FaceDataModule(lightning.LightningDataModule):
 
         Names are relative to the folder in the column `root`, which is the training or the test folder.
         """
-        rows: list[dict[str, str]] = []
-        for part, files in self.files.items():
-            for file, target in zip(files, self.parts[part].targets, strict=True):
-                rows.append({"part": part, **self._place(file), "label": self.classes[target]})
-        for file, why in self.unreadable.items():
-            rows.append({"part": "unreadable", **self._place(file), "reason": why})
+        labels = {part: [self.classes[target] for target in data.targets] for part, data in self.parts.items()}
+        rows = [
+            {"part": part, **self._place(file), "label": label}
+            for part, files in self.files.items()
+            for file, label in zip(files, labels[part], strict=True)
+        ]
+        rows += [{"part": "unreadable", **self._place(file), "reason": why} for file, why in self.unreadable.items()]
         rows += [{"part": "excluded", **self._place(file)} for file in self.excluded]
-        roots = [root for root in (self.root, self.test_root) if root is not None]
-        tables = {str(root.resolve()): read_metadata(root) for root in roots}
-        for row in rows:
-            known = tables[row["root"]].get(row["file_name"], {})
-            row |= {key: value for key, value in known.items() if key not in row}
-        names = list(dict.fromkeys(key for row in rows for key in row))
-        with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            writer = csv.DictWriter(file, names, restval="")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_split(path, rows, [root for root in (self.root, self.test_root) if root is not None])
 
     def _place(self, file: Path) -> dict[str, str]:
         root = self.root if file.is_relative_to(self.root) else self.test_root
@@ -246,28 +236,3 @@ class FaceDataModule(lightning.LightningDataModule):
 
 def _keep(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return batch
-
-
-def split_indices(groups: np.ndarray, fractions: Sequence[float], seed: int) -> list[np.ndarray]:
-    """Split samples at random into parts, all samples of a group into the same one.
-
-    Args:
-        groups: int64 `(N,)`, group of each sample.
-        fractions: share of each part, of the groups.
-        seed: seed of the split.
-
-    Returns:
-        For each part the sorted indices of its samples, int64.
-
-    Raises:
-        ValueError: a part with a fraction above 0 gets nothing.
-    """
-    names = np.unique(groups)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of empty parts, which are looked at below
-        subsets = random_split(range(len(names)), fractions, torch.Generator().manual_seed(seed))
-    parts = [np.nonzero(np.isin(groups, names[list(subset)]))[0] for subset in subsets]
-    for fraction, part in zip(fractions, parts, strict=True):
-        if fraction > 0 and len(part) == 0:
-            raise ValueError(f"{len(groups)} pictures are too few for the shares {list(fractions)}; add pictures")
-    return parts
