@@ -43,7 +43,10 @@ def read_split(path: Path, root: Path) -> Split:
     Raises:
         ValueError: the table has other columns.
     """
-    table = read_table(path, ("part", "file_name", "root"), unknown=("utf-8", "surrogateescape"))
+    try:
+        table = read_table(path, ("part", "file_name", "root"), unknown=("utf-8", "surrogateescape"))
+    except ValueError as error:
+        raise ValueError(f"{error}: it is not the split.csv of a training run") from None
     tables: defaultdict[str, Rows] = defaultdict(dict)
     for row in table.rows.values():
         tables[row["root"]][row["file_name"]] = row
@@ -103,15 +106,15 @@ def _match_names(path: Path, tables: dict[str, Rows], found: dict[str, _Found], 
     rows, usable = tables[best], found[best].usable
     if len(usable) < len(found[best].changed):
         return Split({}, "none", _unknown(path, tables, root, "pictures of the same names here are other files"))
-    if found[best].unknown and not _is_most(usable, rows, root):
-        return Split({}, "none", _unknown(path, tables, root, "only a few of its pictures' names are here"))
+    if not _is_most(usable, rows, root):
+        return Split({}, "none", _unknown(path, tables, root, f"only {len(usable):,} of its pictures are here"))
     told = "names" if found[best].unknown else "names and lengths"
     note = f"'{path}' was written for '{best}': {len(usable):,} pictures in '{root}' were found in it by their {told}."
     return Split({name: rows[name]["part"] for name in usable}, "names", note)
 
 
 def _is_most(usable: set[str], rows: Rows, root: Path) -> bool:
-    """Say whether names alone are enough: those of half the split, or of half the files beside them."""
+    """Say whether enough are known to mean the same pictures: half the split, or half of the files beside them."""
     folders = {(root / name).parent for name in usable}
     files = sum(entry.is_file() for folder in folders for entry in folder.iterdir())
     return 2 * len(usable) >= min(len(rows), files)
