@@ -168,3 +168,89 @@ def test_more_than_60_percent_of_one_class_is_warned_of(caplog, counts, warned):
     with caplog.at_level(logging.WARNING):
         warn_if_unbalanced(counts)
     assert ("'female'" in caplog.text) == warned
+
+
+def files_of(root):
+    return [(sample.path.relative_to(root).as_posix(), sample.target) for sample in list_samples(root, CLASSES)]
+
+
+def make_files(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(name.encode())
+    return root
+
+
+def test_class_folders_are_found_in_any_case(tmp_path):
+    make_files(tmp_path, "Female/1.jpg", "MALE/1.jpg")
+    assert files_of(tmp_path) == [("Female/1.jpg", 0), ("MALE/1.jpg", 1)]
+    make_files(tmp_path, "male/2.jpg")
+    assert files_of(tmp_path) == [("Female/1.jpg", 0), ("male/2.jpg", 1)]
+
+
+@pytest.mark.parametrize(("train", "val"), [("train", "val"), ("Training", "Validation"), ("TRAIN", "test")])
+def test_pictures_of_ready_parts_are_found(tmp_path, train, val):
+    make_files(tmp_path, f"{train}/Female/1.jpg", f"{val}/female/1.jpg", f"{train}/male/1.jpg", f"{val}/male/1.jpg")
+    assert sorted(files_of(tmp_path)) == sorted(
+        [(f"{train}/Female/1.jpg", 0), (f"{val}/female/1.jpg", 0), (f"{train}/male/1.jpg", 1), (f"{val}/male/1.jpg", 1)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["women/1.jpg", "men/1.jpg"], "set 'data.classes=[women,men]', or name the folders female and male"),
+        (["0/1.jpg", "1/1.jpg"], "set 'data.classes=[0,1]'"),
+        (["Girls/1.jpg", "Boys/1.jpg"], "set 'data.classes=[Girls,Boys]'"),
+        (["photos/female/1.jpg", "photos/male/1.jpg"], "set data.root={root}/photos"),
+        (["a b/c/Women/1.jpg", "a b/c/Men/1.jpg"], "set 'data.root={root}/a b/c' 'data.classes=[Women,Men]'"),
+        (["train/women/1.jpg", "train/men/1.jpg", "val/women/1.jpg"], "set 'data.classes=[women,men]'"),
+        (["x/train/female/1.jpg", "x/train/male/1.jpg", "x/valid/male/1.jpg"], "set data.root={root}/x"),
+        (["train/female/1.jpg", "train/male/1.jpg"], "set data.root={root}/train"),
+        (["female/1.jpg", "man/1.jpg"], "set 'data.classes=[female,man]'"),
+        (
+            ["1.jpg", "2.png", "readme.txt"],
+            "2 pictures lie directly in '{root}'; move each into the folder of its class",
+        ),
+        (["docs/readme.txt", ".git/1.jpg"], "'{root}' has the folders docs; each class needs a folder"),
+        ([], "'{root}' has no folders"),
+    ],
+)
+def test_where_class_folders_are_missing_it_is_said_what_is_there_and_what_would_use_it(tmp_path, names, expected):
+    make_files(tmp_path, *names)
+    with pytest.raises(ValueError, match=r"no folder '.*/(fe)?male' for class") as error:
+        list_samples(tmp_path, CLASSES)
+    assert expected.format(root=tmp_path) in str(error.value)
+
+
+def test_the_order_of_other_names_follows_that_of_the_classes(tmp_path):
+    make_files(tmp_path, "women/1.jpg", "men/1.jpg")
+    with pytest.raises(ValueError, match=r"data.classes=\[men,women\]"):
+        list_samples(tmp_path, ("male", "female"))
+
+
+def test_a_root_that_is_no_folder_is_named(tmp_path):
+    with pytest.raises(ValueError, match="that folder does not exist"):
+        list_samples(tmp_path / "gone", CLASSES)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ValueError, match="that is a file"):
+        list_samples(tmp_path / "file", CLASSES)
+
+
+@pytest.mark.parametrize("link", ["file", "hard link", "folder"])
+def test_a_file_of_two_classes_is_an_error_that_names_both(tmp_path, link):
+    make_files(tmp_path, "female/1.jpg", "female/2.jpg", "male/3.jpg")
+    if link == "file":
+        (tmp_path / "male/z.jpg").symlink_to("../female/1.jpg")
+    elif link == "hard link":
+        (tmp_path / "male/z.jpg").hardlink_to(tmp_path / "female/1.jpg")
+    else:
+        (tmp_path / "male/more").symlink_to("../female")
+    with pytest.raises(ValueError, match=r"'.*female/1.jpg' of class 'female' and '.*male/.*' of class 'male' are one"):
+        list_samples(tmp_path, CLASSES)
+
+
+def test_links_within_a_class_are_followed(tmp_path):
+    make_files(tmp_path, "female/1.jpg", "male/2.jpg", "elsewhere/3.jpg")
+    (tmp_path / "male/more").symlink_to("../elsewhere")
+    assert [name for name, _ in files_of(tmp_path)] == ["female/1.jpg", "male/2.jpg", "male/more/3.jpg"]

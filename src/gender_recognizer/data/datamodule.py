@@ -13,10 +13,12 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from gender_recognizer.data.augment import Augmentation
 from gender_recognizer.data.cache import ImageCache, open_pictures
-from gender_recognizer.data.dataset import FaceDataset
+from gender_recognizer.data.dataset import FaceDataset, usable_workers
 from gender_recognizer.data.duplicates import near_duplicate_groups
+from gender_recognizer.data.layouts import find_parts
 from gender_recognizer.data.samples import class_counts, find_named, read_exclude, warn_if_unbalanced
-from gender_recognizer.data.split import PARTS, split_indices, write_split
+from gender_recognizer.data.settings import DataSettings
+from gender_recognizer.data.split import PARTS, split_indices, take_parts, write_split
 from gender_recognizer.models.classifier import TrainingBatch
 
 logger = logging.getLogger(__name__)
@@ -72,17 +74,19 @@ class FaceDataModule(lightning.LightningDataModule):
                 with the training pictures; or None.
 
         Raises:
-            ValueError: the split is unknown, the fractions do not add up, or there is no such file to exclude.
+            ValueError: as `DataSettings`, or there is no such file to exclude.
         """
         super().__init__()
-        if split not in ("grouped", "random"):
-            raise ValueError(f"data.split is '{split}'; expected 'grouped' or 'random'")
-        if len(split_fractions) != 3 or min(split_fractions) < 0 or abs(sum(split_fractions) - 1) > 1e-6:
-            raise ValueError(f"data.split_fractions is {list(split_fractions)}; expected three shares that add up to 1")
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"data.batch_size is {batch_size}; expected a whole number, 1 or more")
+        checked = DataSettings(
+            classes=list(classes),
+            split=split,
+            split_fractions=list(split_fractions),
+            split_seed=split_seed,
+            batch_size=batch_size,
+            num_workers=num_workers,
+        )
         self.root, self.test_root, self.cache_dir = root, test_root, cache_dir
-        self.classes = list(classes)
+        self.classes = checked.classes
         train, validation, test = split_fractions
         self.fractions = (train, validation, test) if test_root is None else (train + test, validation, 0.0)
         self.split, self.split_seed, self.seed = split, split_seed, seed
@@ -113,15 +117,14 @@ class FaceDataModule(lightning.LightningDataModule):
         """Split the pictures; a second call changes nothing.
 
         Raises:
-            ValueError: a class has no readable picture, or a part that should have pictures has none.
+            ValueError: a class has no readable picture, in all or to train on, or a part that should have pictures has
+                none.
         """
         if self.parts:
             return
         cache, paths, targets = open_pictures(self.root, self.classes, self.cache_dir)
         rows = self._readable_rows(cache, paths, targets, self.root, self._find_excluded(paths))
-        groups = cache.remember("groups", near_duplicate_groups)[rows] if self.split == "grouped" else rows
-        indices = split_indices(groups, targets[rows], self.fractions, self.split_seed)
-        for part, index in zip(PARTS, indices, strict=True):
+        for part, index in zip(PARTS, self._split(cache, paths, targets, rows), strict=True):
             self._add_part(part, cache, paths, targets, rows[index])
         if self.augmentation is not None:
             self.parts["train"].images = cache.large_images()
@@ -131,7 +134,22 @@ class FaceDataModule(lightning.LightningDataModule):
             cache, paths, targets = open_pictures(self.test_root, self.classes, self.cache_dir)
             rows = self._readable_rows(cache, paths, targets, self.test_root)
             self._add_part("test", cache, paths, targets, rows)
+        for name, count in self.counts()["train"].items():
+            if not count:
+                raise ValueError(f"the training part has no picture of class '{name}'")
         self._report()
+
+    def _split(self, cache: ImageCache, paths: list[Path], targets: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
+        """Return for each part which of the rows belong to it: as the folders say, else at random."""
+        groups = cache.remember("groups", near_duplicate_groups)[rows] if self.split == "grouped" else rows
+        ready = {folder.name: part for part, folder in find_parts(self.root, self.classes).items()}
+        if not ready:
+            return split_indices(groups, targets[rows], self.fractions, self.split_seed)
+        if self.test_root is not None and "test" in ready.values():
+            raise ValueError(f"'{self.root}' has a test part of its own; leave data.test_root out")
+        part_of = np.array([ready[paths[row].relative_to(self.root).parts[0]] for row in rows])
+        logger.info("parts as the folders %s say, whatever data.split_fractions says", ", ".join(sorted(ready)))
+        return take_parts(part_of, groups, targets[rows], self.fractions, self.split_seed)
 
     def _find_excluded(self, paths: list[Path]) -> set[int]:
         """Return the rows of the pictures to leave out: of the cache, which stays as it is, for any such list."""
@@ -168,6 +186,8 @@ class FaceDataModule(lightning.LightningDataModule):
         for part in PARTS:
             counts = ", ".join(f"{count} {name}" for name, count in self.counts()[part].items())
             logger.info("%s: %d pictures (%s)", part, len(self.parts[part]), counts)
+            if missing := [name for name, count in self.counts()[part].items() if not count and len(self.parts[part])]:
+                logger.warning("%s: no picture of %s: nothing can be said of it there", part, " and ".join(missing))
         warn_if_unbalanced(self.counts()["train"])
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -218,14 +238,15 @@ class FaceDataModule(lightning.LightningDataModule):
         return self._loader(self.parts["test"])
 
     def _loader(self, data: FaceDataset, sampler: DistributedSampler | None = None) -> DataLoader:
+        num_workers = usable_workers(self.num_workers, self.batch_size * data.images[0].nbytes)
         return DataLoader(
             data,
             batch_size=self.batch_size,
             sampler=sampler or UnrepeatedDistributedSampler(data, *self._world(), shuffle=False),
-            num_workers=self.num_workers,
+            num_workers=num_workers,
             collate_fn=_keep,
             pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.num_workers > 0,
+            persistent_workers=num_workers > 0,
             generator=torch.Generator(),  # else starting to read changes what is drawn next, resumed or not
         )
 

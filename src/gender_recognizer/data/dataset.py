@@ -1,11 +1,22 @@
 """The dataset that reads decoded pictures and their targets, one by one or a batch at a time."""
 
+import logging
+import multiprocessing
+import shutil
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+
+logger = logging.getLogger(__name__)
+
+SHARED_MEMORY = Path("/dev/shm")
+"""Where Linux keeps what processes share."""
+
+BATCHES_AHEAD = 2
+"""Batches that each process of a `DataLoader` reads ahead: torch's default."""
 
 
 class FaceDataset(Dataset):
@@ -53,3 +64,32 @@ class FaceDataset(Dataset):
         if self.guidance is None:
             return images, targets
         return images, targets, torch.from_numpy(self.guidance[indices].astype(np.float32))
+
+
+def usable_workers(wanted: int, batch_bytes: int) -> int:
+    """Return how many processes can read batches: those wanted, or 0, with a note, where memory cannot be shared.
+
+    Containers may have no /dev/shm, one that cannot be written, or a tiny one; a batch that does not fit kills the
+    process that reads it.
+
+    Args:
+        wanted: number of processes.
+        batch_bytes: size of a batch.
+    """
+    if wanted == 0:
+        return 0
+    try:
+        multiprocessing.Lock()
+        torch.empty(1).share_memory_()
+        free = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else None
+    except (OSError, RuntimeError) as error:
+        why = str(error)
+    else:
+        needed = wanted * BATCHES_AHEAD * batch_bytes
+        if free is None or free > needed:
+            return wanted
+        why = f"{free / 1e6:.0f} MB are free and {needed / 1e6:.0f} MB needed"
+    logger.warning(
+        "data.num_workers=%d needs shared memory (%s): %s; reading in this process", wanted, SHARED_MEMORY, why
+    )
+    return 0

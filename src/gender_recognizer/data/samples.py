@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gender_recognizer.data.layouts import describe_layout, find_class_folder, find_parts
 from gender_recognizer.data.tables import decode_lines, read_table
 from gender_recognizer.pictures.listing import find_images
 
@@ -28,25 +29,52 @@ class Sample(NamedTuple):
 def list_samples(root: Path, classes: Sequence[str], need_all: bool = True) -> list[Sample]:
     """Return the pictures below `<root>/<class>/` for every class, sorted by class and path.
 
-    Folders may be nested; names are matched by extension in any case; hidden files and folders are left out.
+    Where there are ready parts instead, those below `<root>/<part>/<class>/`. Folders may be nested; those of classes
+    are found in any case, pictures by their endings; hidden files and folders are left out.
 
     Args:
-        root: folder that holds a folder of pictures for each class.
+        root: folder that holds a folder of pictures for each class, or ready parts.
         classes: names of the class folders.
         need_all: whether every class must have pictures; else one is enough.
 
     Raises:
-        ValueError: a class has no folder, or its folder holds no picture, and it needs some.
+        ValueError: a class has no folder, or its folder holds no picture, and it needs some; or a file is of two
+            classes.
     """
-    found = {name: find_images(root / name) for name in classes if (root / name).is_dir()}
-    needed = classes if need_all or not any(found.values()) else []
-    for name in needed:
-        folder = root / name
-        if name not in found:
-            raise ValueError(f"no folder '{folder}'; put the pictures of class '{name}' there, or set data.root")
+    parts = [*find_parts(root, classes).values()] or [root]
+    folders = {name: [folder for part in parts if (folder := find_class_folder(part, name))] for name in classes}
+    found = {name: sorted(path for folder in folders[name] for path in find_images(folder)) for name in classes}
+    for name in classes if need_all or not any(found.values()) else []:
+        if not folders[name]:
+            raise ValueError(f"no folder '{root / name}' for class '{name}': {describe_layout(root, classes)}")
         if not found[name]:
-            raise ValueError(f"no pictures in '{folder}'; class '{name}' needs some")
-    return [Sample(path, target) for target, name in enumerate(classes) for path in sorted(found.get(name, []))]
+            raise ValueError(f"no pictures in '{folders[name][0]}'; class '{name}' needs some")
+    samples = [Sample(path, target) for target, name in enumerate(classes) for path in found[name]]
+    _refuse_two_labels(samples, classes)
+    return samples
+
+
+def _refuse_two_labels(samples: Sequence[Sample], classes: Sequence[str]) -> None:
+    """Refuse a file that is of two classes, through links.
+
+    Raises:
+        ValueError: naming both.
+    """
+    seen: dict[tuple[int, int], Sample] = {}
+    for sample in samples:
+        try:
+            status = sample.path.stat()
+        except OSError:
+            continue
+        first = seen.setdefault((status.st_dev, status.st_ino), sample)
+        if first.target == sample.target:
+            continue
+        if status.st_nlink > 1 or os.path.realpath(first.path) == os.path.realpath(sample.path):
+            names = classes[first.target], classes[sample.target]
+            raise ValueError(
+                f"'{first.path}' of class '{names[0]}' and '{sample.path}' of class '{names[1]}' are one file, "
+                "through a link; remove one of the two"
+            )
 
 
 def read_metadata(root: Path) -> dict[str, dict[str, str]]:

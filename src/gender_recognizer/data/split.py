@@ -5,6 +5,7 @@ much that is; a run and its pictures may be copied anywhere.
 """
 
 import csv
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ import numpy as np
 
 from gender_recognizer.data.samples import read_metadata
 from gender_recognizer.data.tables import read_table
+
+logger = logging.getLogger(__name__)
 
 PARTS = ("train", "validation", "test")
 
@@ -168,6 +171,35 @@ def split_indices(groups: np.ndarray, targets: np.ndarray, fractions: Sequence[f
     if any(fraction > 0 and not len(part) for fraction, part in zip(fractions, parts, strict=True)):
         raise ValueError(_too_few(groups, targets, fractions, seed))
     return parts
+
+
+def take_parts(
+    part_of: np.ndarray, groups: np.ndarray, targets: np.ndarray, fractions: Sequence[float], seed: int
+) -> list[np.ndarray]:
+    """Return the samples of ready parts; where there is none to validate on, a share of the training part becomes it.
+
+    Args:
+        part_of: names `(N,)`, of `PARTS`.
+        groups: int64 `(N,)`, group of each sample; parts that share one are warned of.
+        targets: int64 `(N,)`, class of each sample.
+        fractions: share of each part, of which the first two matter, and only without a validation part.
+        seed: of choosing that.
+
+    Returns:
+        For each part the sorted indices of its samples, int64.
+
+    Raises:
+        ValueError: the training part is too small to validate on some of it.
+    """
+    train, validation, test = (np.flatnonzero(part_of == part) for part in PARTS)
+    copies = np.isin(groups[np.concatenate([validation, test])], groups[train]).sum()
+    if copies:
+        logger.warning("%d pictures to validate or test on are near copies of training pictures", copies)
+    if not len(validation):
+        share = fractions[1] / (fractions[0] + fractions[1])
+        chosen = split_indices(groups[train], targets[train], (1 - share, share, 0.0), seed)
+        train, validation = train[chosen[0]], train[chosen[1]]
+    return [train, validation, test]
 
 
 def _assign(groups: np.ndarray, targets: np.ndarray, fractions: Sequence[float], seed: int) -> list[np.ndarray]:
