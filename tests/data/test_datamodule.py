@@ -200,7 +200,7 @@ def test_copies_across_ready_parts_are_warned_of(tmp_path, build, caplog):
 
 def test_ready_parts_that_cannot_be_used_are_refused(tmp_path, build):
     root = make_parts(tmp_path / "data", train=2, test=2)
-    with pytest.raises(ValueError, match="has a test part of its own; leave data.test_root out"):
+    with pytest.raises(ValueError, match=r"has a test part of its own; leave data.test_root out"):
         build(root, test_root=make_parts(tmp_path / "other", a=2) / "a")
     for path in (root / "train/Male").iterdir():
         path.unlink()

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from gender_recognizer.data.samples import list_samples
 from gender_recognizer.pictures.loading import IMAGE_SIZE, LOADER_VERSION, load_or_reason
+from gender_recognizer.pictures.writing import replacing
 
 try:
     import fcntl
@@ -87,7 +88,8 @@ class ImageCache:
         path = self.folder / f"{name}.npy"
         with self._lock:
             if not path.exists():
-                _write_whole(path, write)
+                with replacing(path) as file:
+                    write(file)
         return np.load(path, mmap_mode="r")
 
     def _read_index(self) -> dict:
@@ -100,10 +102,10 @@ class ImageCache:
         """Decode all files; what an earlier call left unfinished goes."""
         for path in self.folder.glob("*.npy"):
             path.unlink()
-        unreadable: dict[int, str] = {}
-        _write_whole(self.folder / "images.npy", lambda file: unreadable.update(self._decode(file, IMAGE_SIZE)))
-        index = json.dumps({"key": self._key, "unreadable": unreadable}).encode()
-        _write_whole(self.folder / "index.json", lambda file: file.write(index))
+        with replacing(self.folder / "images.npy") as file:
+            unreadable = self._decode(file, IMAGE_SIZE)
+        with replacing(self.folder / "index.json") as file:
+            file.write(json.dumps({"key": self._key, "unreadable": unreadable}).encode())
 
     def _decode_large(self, file: BinaryIO) -> None:
         self._decode(file, LARGE_SIZE)
@@ -176,19 +178,6 @@ def _cache_key(paths: Sequence[Path]) -> str:
         else:
             digest.update(f"\0{path}\0{status.st_size}\0{status.st_mtime_ns}".encode(errors="surrogateescape"))
     return digest.hexdigest()
-
-
-def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file that is whole or not there, after a loss of power too."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _hold(folder: Path) -> None:

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,9 @@ from tqdm import tqdm
 
 from gender_recognizer.data.archives import find_tables, read_members
 from gender_recognizer.data.public_sets import CLASSES, DATA_SETS, DataSet, Describe, Row
+from gender_recognizer.data.settings import PrepareSettings
 from gender_recognizer.pictures.listing import is_picture_name
+from gender_recognizer.pictures.writing import replacing
 
 MAX_PICTURE = 20_000_000
 """Largest picture that is copied, in bytes."""
@@ -134,18 +137,11 @@ def copy_pictures(
             summary.leave_out(member.name, "another file in the source has the same name")
             continue
         file_name = f"{row['label']}/{match[1]}"
-        target = output / file_name
-        if not target.exists():
-            content = member.read(MAX_PICTURE)
-            if content is None or not content.startswith(b"\xff\xd8"):
-                summary.leave_out(member.name, "not a JPEG file of at most 20 MB")
-                continue
-            if not summary.written and not (output / MARKER).exists():
-                write_atomically(output / MARKER, json.dumps(made).encode())
-            write_atomically(target, content)
-            summary.written += 1
-        elif target.stat().st_size != member.size:
-            raise ValueError(f"'{target}' is another picture than '{member.name}' in '{source}'; set output_dir=")
+        content = member.read(MAX_PICTURE)
+        if content is None or not content.startswith(b"\xff\xd8"):
+            summary.leave_out(member.name, "not a JPEG file of at most 20 MB")
+            continue
+        summary.written += place_picture(content, output, file_name, made)
         seen.add(match[1])
         rows[file_name] = row
         summary.counts[row["label"]] += 1
@@ -157,12 +153,30 @@ def copy_pictures(
     return rows, summary
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and move it into place."""
+def place_picture(content: bytes, output: Path, file_name: str, made: dict[str, str | None]) -> bool:
+    """Write a picture, and with the first one what is being prepared; return False where it was there already.
+
+    Raises:
+        ValueError: another picture is there.
+    """
+    target = output / file_name
+    if target.exists():
+        if target.read_bytes() != content:
+            raise ValueError(
+                f"'{target}' is another picture than in the source; delete it, or set output_dir=another/folder"
+            )
+        return False
+    if not (output / MARKER).exists():
+        write_whole(output / MARKER, json.dumps(made).encode())
+    write_whole(target, content)
+    return True
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+    with replacing(path) as file:
+        file.write(content)
 
 
 def write_metadata(rows: dict[str, Row], output: Path) -> None:
@@ -172,4 +186,24 @@ def write_metadata(rows: dict[str, Row], output: Path) -> None:
     writer = csv.DictWriter(text, ["file_name", *names], restval="")
     writer.writeheader()
     writer.writerows({"file_name": name} | rows[name] for name in sorted(rows))
-    write_atomically(output / "metadata.csv", text.getvalue().encode())
+    write_whole(output / "metadata.csv", text.getvalue().encode())
+
+
+def run(settings: PrepareSettings) -> int:
+    """Name the terms, prepare the pictures, say what came of it, and return the exit code."""
+    dataset = settings.dataset
+    output = (settings.output_dir or Path("data", dataset)).absolute()
+    for line in DATA_SETS[dataset].terms if dataset in DATA_SETS else ():
+        print(line, file=sys.stderr)
+    try:
+        summary = prepare(dataset, settings.source, output, settings.part)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        return 130
+    for reason, (count, names) in summary.left_out.items():
+        shown = ", ".join(ascii(name) for name in names) + (", ..." if count > len(names) else "")
+        print(f"left out, {reason}: {count:,} ({shown})", file=sys.stderr)
+    counts = ", ".join(f"{summary.counts[label]:,} {label}" for label in sorted(summary.counts))
+    left_out = sum(count for count, _ in summary.left_out.values())
+    print(f"{counts} ({summary.written:,} of them new), {left_out:,} left out: {output}")
+    return 0
