@@ -22,10 +22,12 @@ MAX_TABLE = 100_000_000
 """Largest table that is read, in bytes; the largest of the known data sets has 26 MB."""
 
 MAX_EXPANSION = 20
-"""Times its own size that an archive may hold, beyond `MAX_TABLE`: pictures are compressed already."""
+"""Times its own size, and `FREE_EXPANSION` bytes, that an archive may hold: pictures are compressed already."""
 
-MAX_HEADER = 65_536
-"""Longest additional header of a file in a tar archive, in bytes: it holds a long name, a few dates."""
+FREE_EXPANSION = 20_000_000
+
+MAX_HEADER, MAX_ENTRIES = 65_536, 64
+"""Longest additional header of a file in a tar archive, in bytes and in entries: it holds a long name, a few dates."""
 
 _BLOCK = 512
 _REGULAR = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
@@ -184,13 +186,16 @@ def _read_additional(archive: BinaryIO, header: tarfile.TarInfo) -> dict[str, st
 def _records(content: bytes) -> Iterator[tuple[str, str]]:
     """Yield the keys and values of an extended header of POSIX: `length key=value` with a new line at the end."""
     start = 0
-    while start < len(content):
+    for _ in range(MAX_ENTRIES):
+        if start == len(content):
+            return
         length, space, _ = content[start : start + 8].partition(b" ")
         if not space or not length.isdigit() or not len(length) < int(length) <= len(content) - start:
             raise tarfile.ReadError("a header is broken")
         key, _, value = content[start + len(length) + 1 : start + int(length) - 1].partition(b"=")
         yield os.fsdecode(key), os.fsdecode(value)
         start += int(length)
+    raise tarfile.ReadError(f"a header of more than {MAX_ENTRIES} entries")
 
 
 def _check_expansion(source: Path, size: int) -> None:
@@ -199,7 +204,7 @@ def _check_expansion(source: Path, size: int) -> None:
     Raises:
         ValueError: it does.
     """
-    most = MAX_TABLE + MAX_EXPANSION * source.stat().st_size
+    most = FREE_EXPANSION + MAX_EXPANSION * source.stat().st_size
     if size > most:
         raise ValueError(
             f"'{source}' would unpack to {size / 1e6:,.0f} MB or more, too much for pictures; download it again"
