@@ -28,13 +28,11 @@ from gender_recognizer.checks.findings import (
     find_shared,
 )
 from gender_recognizer.checks.labels import extract_features
-from gender_recognizer.checks.looks import class_counts
 from gender_recognizer.checks.report import write_check
-from gender_recognizer.data.dataset import read_metadata, read_split
 from gender_recognizer.data.duplicates import near_copies
+from gender_recognizer.data.samples import class_counts, read_metadata
+from gender_recognizer.data.split import PARTS, read_split
 from gender_recognizer.models.model_file import checkpoint_beside, find_model, load_classifier
-
-PARTS = ("train", "validation", "test")
 
 
 def run(settings: dict[str, Any]) -> dict[str, Any]:
@@ -112,9 +110,14 @@ def find_parts(split: Path, root: Path) -> dict[str, str]:
     """
     if not split.is_file():
         raise ValueError(f"split '{split.absolute()}' does not exist")
-    part_of = {name: part for name, part in read_split(split, root).items() if part in PARTS}
+    known = read_split(split, root)
+    part_of = {name: part for name, part in known.parts.items() if part in PARTS}
     if not part_of:
-        raise ValueError(f"split '{split}' names no picture of '{root.resolve()}'")
+        raise ValueError(
+            f"split '{split}' names no picture of '{root.resolve()}'" + (f": {known.note}" if known.note else "")
+        )
+    if known.note:
+        tell(known.note)
     return part_of
 
 

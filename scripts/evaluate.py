@@ -22,7 +22,7 @@ from command import fail, register_resolvers
 from evaluate_pictures import Pictures, describe_pictures, find_pictures, group_columns
 from omegaconf import DictConfig, OmegaConf
 
-from gender_recognizer.data.dataset import read_metadata
+from gender_recognizer.data.samples import read_metadata
 from gender_recognizer.evaluation.figures import worst_errors
 from gender_recognizer.evaluation.metrics import by_group, evaluate, mcnemar
 from gender_recognizer.evaluation.report import (

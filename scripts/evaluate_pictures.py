@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from command import find_root
 
-from gender_recognizer.data.dataset import open_pictures, read_split
+from gender_recognizer.data.cache import open_pictures
+from gender_recognizer.data.split import Split, read_split
 
 MAX_GROUPS = 30
 """Different values above which a column of metadata.csv does not name groups."""
@@ -71,8 +72,8 @@ def choose_rows(
     part = settings["part"]
     if (settings["split"] or part not in ("auto", "all")) and not split.is_file():
         raise ValueError(f"part is '{part}', but there is no '{split}'; set split=path/to/split.csv")
-    part_of = read_split(split, root) if split.is_file() else {}
-    parts = np.array([part_of.get(name, "") for name in names])
+    known = read_split(split, root) if split.is_file() else Split({}, "none", None)
+    parts = np.array([known.parts.get(name, "") for name in names])
     if part == "auto":
         part = "test" if "test" in parts else "all"
     rows = np.arange(len(names)) if part == "all" else np.flatnonzero(parts == part)
@@ -80,7 +81,7 @@ def choose_rows(
         raise ValueError(f"'{split}' puts none of the pictures in '{root}' into its {part} part")
     seen = int(np.isin(parts[rows], ("train", "validation")).sum())
     note = f"{seen:,} of these pictures trained the model or chose among its epochs: it will do worse on others."
-    return rows, part, [note] if seen else []
+    return rows, part, [text for text in (known.note, note if seen else None) if text]
 
 
 def describe_pictures(pictures: Pictures, classes: Sequence[str], name: str | None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ from gender_recognizer.models.classifier import GenderClassifier
 from gender_recognizer.models.model_file import calibrate_checkpoint, find_start, load_classifier
 from gender_recognizer.models.onnx_export import export_onnx
 from gender_recognizer.training.callbacks import ProgressBar, SeedEachStep, Speed, TensorBoardPictures
-from gender_recognizer.training.distillation import load_teacher
+from gender_recognizer.training.distillation import load_teacher, teach
 from gender_recognizer.training.fine_tuning import same_network, start_from, start_network
 
 MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -65,7 +66,10 @@ def train(settings: dict[str, Any], run_dir: Path, callbacks: Sequence[Callback]
     lightning.seed_everything(settings["seed"], workers=True, verbose=False)
     data = build_data(settings)
     classifier = GenderClassifier(
-        data.classes, settings["model"], **settings["classifier"], teacher_features=count_features(data)
+        data.classes,
+        settings["model"],
+        **settings["classifier"],
+        teacher_features=count_features(list_teachers(settings), data.classes),
     )
     tensorboard = TensorBoardLogger(run_dir, name="", version="tensorboard", default_hp_metric=False)
     checkpoint = ModelCheckpoint(
@@ -118,22 +122,28 @@ def build_data(settings: dict[str, Any]) -> FaceDataModule:
         options["batch_size"] = min(options["batch_size"], 16)
     test_root, exclude = options.pop("test_root"), options.pop("exclude")
     augmentation = options.pop("augmentation")
-    teachers = settings["teachers"]
+    teachers = list_teachers(settings)
     return FaceDataModule(
         root,
         Path(options.pop("cache_dir")),
         test_root=None if test_root is None else Path(test_root),
         exclude=None if exclude is None else Path(exclude),
-        teachers=[Path(path) for path in ([teachers] if isinstance(teachers, str) else teachers)],
+        guide=partial(teach, paths=teachers, classes=list(options["classes"])) if teachers else None,
         augmentation=None if augmentation is None else Augmentation(**augmentation),
         seed=settings["seed"],
         **options,
     )
 
 
-def count_features(data: FaceDataModule) -> int:
+def list_teachers(settings: dict[str, Any]) -> list[Path]:
+    """Return the teachers' checkpoints."""
+    teachers = settings["teachers"]
+    return [Path(path) for path in ([teachers] if isinstance(teachers, str) else teachers)]
+
+
+def count_features(teachers: Sequence[Path], classes: list[str]) -> int:
     """Return how many features the teachers show together."""
-    return sum(load_teacher(path, data.classes).network.num_features for path in data.teachers)
+    return sum(load_teacher(path, classes).network.num_features for path in teachers)
 
 
 def build_callbacks(settings: dict[str, Any]) -> list[Callback]:

@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 from PIL import Image, ImageFilter
 
 from gender_recognizer.checks import report
-from gender_recognizer.data import dataset
+from gender_recognizer.data import cache
 from gender_recognizer.data.datamodule import FaceDataModule
-from gender_recognizer.data.dataset import read_exclude
+from gender_recognizer.data.samples import read_exclude
 
 sys.path.insert(0, str(PROJECT / "scripts"))
 import check_data
@@ -199,7 +199,7 @@ def used(data):
 def test_excluded_pictures_are_not_trained_on_and_nothing_is_decoded_again(checked, tmp_path, monkeypatch, caplog):
     root, _, folder = checked
     everything = used(load(root, folder.parent / "cache"))
-    monkeypatch.setattr(dataset, "load_or_reason", lambda path: pytest.fail("decoded again"))
+    monkeypatch.setattr(cache, "load_or_reason", lambda path: pytest.fail("decoded again"))
     certain = active_lines(folder / "exclude.txt")
     caplog.clear()
     data = load(root, folder.parent / "cache", exclude=folder / "exclude.txt")
@@ -352,7 +352,7 @@ def test_names_that_are_not_utf8(tmp_path):
         ({"against": "{root}/female"}, "one lies in the other"),
         ({"against": "{empty}"}, "no pictures in against '{empty}'"),
         ({"split": "{root}/gone.csv"}, "split '{root}/gone.csv' does not exist"),
-        ({"split": "{empty}/a.csv"}, "is not the split.csv of a training run"),
+        ({"split": "{empty}/a.csv"}, "it is not the split.csv of a training run"),
         ({"split": "{empty}/b.csv"}, "names no picture of '{root}'"),
         ({"model_path": "{empty}/model.onnx"}, "no model.ckpt beside it"),
         ({"model_path": "{empty}/gone.ckpt"}, "does not exist"),
@@ -362,7 +362,7 @@ def test_mistakes_are_said_in_a_line(tmp_path, options, message):
     root, empty = make_pictures(tmp_path / "data", 2), tmp_path / "empty"
     empty.mkdir()
     (empty / "a.csv").write_text("a,b\n1,2\n")
-    (empty / "b.csv").write_text("part,file_name,root\ntrain,female/000.png,/elsewhere\n")
+    (empty / "b.csv").write_text("part,file_name,root\ntrain,female/gone.png,/elsewhere\n")
     (empty / "model.onnx").write_bytes(b"")
     names = {"root": root, "empty": empty}
     options = {key: value.format(**names) if isinstance(value, str) else value for key, value in options.items()}

@@ -1,17 +1,12 @@
-import logging
-
 import numpy as np
-import pytest
 from conftest import RED, save_picture
 from PIL import Image, ImageFilter
 
 from gender_recognizer.checks.looks import (
-    class_counts,
     count_groups,
     find_flaws,
     measure_looks,
     read_facts,
-    warn_if_unbalanced,
 )
 
 
@@ -71,16 +66,3 @@ def test_a_column_with_many_values_names_no_groups():
     names = [str(number) for number in range(31)]
     metadata = {name: {"file_name": name, "id": name, "pair": str(int(name) // 2)} for name in names}
     assert count_groups(names, np.zeros(31, int), ["x"], metadata).keys() == {"pair"}
-
-
-def test_class_counts_in_order_of_the_classes():
-    assert class_counts(np.array([1, 1, 0, 1]), ["male", "female", "other"]) == {"male": 1, "female": 3, "other": 0}
-
-
-@pytest.mark.parametrize(
-    ("counts", "warned"), [({"female": 61, "male": 39}, True), ({"female": 60, "male": 40}, False)]
-)
-def test_more_than_60_percent_of_one_class_is_warned_of(caplog, counts, warned):
-    with caplog.at_level(logging.WARNING):
-        warn_if_unbalanced(counts)
-    assert ("'female'" in caplog.text) == warned

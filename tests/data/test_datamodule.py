@@ -3,13 +3,13 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from conftest import BLUE, RED, make_colour_data, save_picture
 
 from gender_recognizer.data.augment import Augmentation
-from gender_recognizer.data.datamodule import PARTS, FaceDataModule, split_indices
+from gender_recognizer.data.datamodule import PARTS, FaceDataModule
+from gender_recognizer.data.split import read_split
 
 
 @pytest.fixture
@@ -64,19 +64,6 @@ def test_copies_stay_in_one_part(tmp_path, build):
     assert any(part_of[f"copy_{index}.png"] != part_of[f"red_{index:03}.png"] for index in range(10))
 
 
-def test_groups_are_never_cut():
-    groups = np.arange(300) // 3
-    parts = split_indices(groups, (0.8, 0.1, 0.1), seed=1)
-    assert sorted(np.concatenate(parts).tolist()) == list(range(300))
-    assert not set(groups[parts[0]]) & set(groups[parts[1]])
-    assert not set(groups[parts[0]]) & set(groups[parts[2]])
-
-
-def test_too_few_pictures_are_an_error():
-    with pytest.raises(ValueError, match="3 pictures are too few"):
-        split_indices(np.arange(3), (0.8, 0.1, 0.1), seed=0)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -84,7 +71,9 @@ def test_too_few_pictures_are_an_error():
         ({"split_fractions": (0.8, 0.1, 0.2)}, "add up to 1"),
         ({"split_fractions": (0.9, 0.1)}, "three shares"),
         ({"batch_size": 0}, "data.batch_size is 0"),
-        ({"batch_size": "many"}, "data.batch_size is many"),
+        ({"num_workers": -1}, "data.num_workers is -1"),
+        ({"classes": ["female"]}, "data.classes is .*; expected two or more"),
+        ({"classes": ["female", "female"]}, "data.classes has 'female' twice"),
     ],
 )
 def test_wrong_options_are_refused(tmp_path, options, message):
@@ -171,3 +160,89 @@ def test_unbalanced_training_part_is_warned_of(tmp_path, build, caplog):
         save_picture(root / "male" / f"more_{index}.png", BLUE, 50 + index)
     build(root)
     assert "of the pictures are 'male'" in caplog.text
+
+
+def make_parts(root, **counts):
+    for seed, (part, count) in enumerate(counts.items()):
+        for index in range(count):
+            save_picture(root / part / "female" / f"{index}.png", RED, 100 * seed + index)
+            save_picture(root / part / "Male" / f"{index}.png", BLUE, 1000 + 100 * seed + index)
+    return root
+
+
+def test_ready_parts_are_trained_with_as_they_are(tmp_path, build):
+    data = build(make_parts(tmp_path / "data", Training=6, Validation=3, TEST=2))
+    assert data.counts() == {
+        "train": {"female": 6, "male": 6},
+        "validation": {"female": 3, "male": 3},
+        "test": {"female": 2, "male": 2},
+    }
+    assert {path.relative_to(tmp_path / "data").parts[0] for path in data.files["validation"]} == {"Validation"}
+    data.save_split(tmp_path / "split.csv")
+    split = read_split(tmp_path / "split.csv", tmp_path / "data")
+    assert split.parts["Validation/Male/0.png"] == "validation"
+
+
+def test_ready_parts_without_one_to_test_or_to_validate_on(tmp_path, build):
+    data = build(make_parts(tmp_path / "two", train=6, val=3))
+    assert [len(data.parts[part]) for part in PARTS] == [12, 6, 0]
+    data = build(make_parts(tmp_path / "others", train=18, test=3))
+    assert [len(data.parts[part]) for part in PARTS] == [32, 4, 6]
+    assert not {*data.files["test"]} - {*(tmp_path / "others/test").rglob("*.png")}
+
+
+def test_copies_across_ready_parts_are_warned_of(tmp_path, build, caplog):
+    root = make_parts(tmp_path / "data", train=6, val=3)
+    (root / "val/female/0.png").write_bytes((root / "train/female/1.png").read_bytes())
+    build(root)
+    assert "1 pictures to validate or test on are near copies of training pictures" in caplog.text
+
+
+def test_ready_parts_that_cannot_be_used_are_refused(tmp_path, build):
+    root = make_parts(tmp_path / "data", train=2, test=2)
+    with pytest.raises(ValueError, match=r"has a test part of its own; leave data.test_root out"):
+        build(root, test_root=make_parts(tmp_path / "other", a=2) / "a")
+    for path in (root / "train/Male").iterdir():
+        path.unlink()
+    with pytest.raises(ValueError, match="the training part has no picture of class 'male'"):
+        build(root, split_fractions=(1.0, 0.0, 0.0))
+
+
+def test_a_class_that_a_part_lacks_is_warned_of(tmp_path, build, caplog):
+    root = make_colour_data(tmp_path / "data", count=10, wrong=0)
+    for path in sorted((root / "male").iterdir())[2:]:
+        path.unlink()
+    build(root)
+    assert "test: no picture of male" in caplog.text
+
+
+def test_another_programs_metadata_does_not_stop_a_training(tmp_path, build, caplog):
+    root = make_colour_data(tmp_path / "data", count=10, wrong=0)
+    (root / "metadata.csv").write_bytes("id;\u0433\u043e\u0440\u043e\u0434\r\n1;\u041c\r\n".encode("cp1251"))
+    build(root).save_split(tmp_path / "split.csv")
+    assert len(read_split(tmp_path / "split.csv", root).parts) == 20
+    assert "the table is not used" in caplog.text
+
+
+def test_exclude_from_windows_leaves_pictures_out(tmp_path, build):
+    root = make_colour_data(tmp_path / "data", count=10, wrong=0)
+    (tmp_path / "exclude.txt").write_bytes("female\\red_000.png\r\nmale\\blue_001.png\r\n".encode("utf-16"))
+    data = build(root, exclude=tmp_path / "exclude.txt")
+    assert [path.name for path in data.excluded] == ["red_000.png", "blue_001.png"]
+    assert sum(map(len, data.parts.values())) == 18
+
+
+@pytest.mark.parametrize("fault", ["tiny", "none"])
+def test_without_shared_memory_batches_are_read_in_this_process(tmp_path, build, monkeypatch, caplog, fault):
+    def refuse(*_):
+        raise OSError(30, "Read-only file system")
+
+    if fault == "none":
+        monkeypatch.setattr("multiprocessing.Lock", refuse)
+    else:
+        monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=2**20))
+    data = build(make_colour_data(tmp_path / "data", count=10, wrong=0), num_workers=2)
+    assert len(next(iter(data.train_dataloader()))[1]) == 16
+    assert data.train_dataloader().num_workers == 0
+    assert "data.num_workers=2 needs shared memory" in caplog.text
+    assert "reading in this process" in caplog.text

@@ -1,5 +1,8 @@
+import bz2
 import csv
+import gzip
 import io
+import lzma
 import tarfile
 import zipfile
 
@@ -7,8 +10,9 @@ import pytest
 from conftest import PROJECT, run
 
 from gender_recognizer.data import preparing
-from gender_recognizer.data.dataset import read_metadata
+from gender_recognizer.data.archives import read_members
 from gender_recognizer.data.preparing import prepare
+from gender_recognizer.data.samples import read_metadata
 from gender_recognizer.pictures.listing import find_images
 
 UTKFACE = {
@@ -160,6 +164,7 @@ def test_an_interrupted_call_is_completed_without_writing_again(tmp_path, monkey
             prepare("utkface", source, tmp_path / "out")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.jpg")}
     assert len(before) == 18  # one call moved the marker
+    assert not (tmp_path / "out/metadata.csv").exists()
     summary = prepare("utkface", source, tmp_path / "out")
     assert summary.written == 22
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
@@ -179,6 +184,80 @@ def test_hostile_archives_write_nothing_outside_and_follow_no_link(tmp_path):
     for name in ("out", "zip"):
         assert metadata(tmp_path / "in" / name).keys() == {f"female/{good}"}
     assert len(contents(tmp_path / "in")) == 2 * 3
+
+
+GOOD = "25_1_0_20170116174525125.jpg"
+
+
+def entry(kind, size, content=b"", name=GOOD):
+    """Return a header of a tar archive that claims a size, and what follows it."""
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT) + content.ljust(-(-len(content) // 512) * 512, b"\0")
+
+
+def record(key, value):
+    body = f" {key}={value}\n".encode()
+    return str(len(body) + 2).encode() + body
+
+
+FILE = entry(tarfile.REGTYPE, len(picture(GOOD)), picture(GOOD))
+END = bytes(1024)
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (entry(tarfile.XHDTYPE, 2**30), "would unpack to 1,074 MB or more"),
+        (entry(tarfile.GNUTYPE_LONGNAME, 2**20), "a header of 1,048,576 bytes"),
+        (entry(tarfile.GNUTYPE_LONGLINK, 2**20), "a header of 1,048,576 bytes"),
+        (entry(tarfile.XHDTYPE, 2**20), "a header of 1,048,576 bytes"),
+        (entry(tarfile.XGLTYPE, 2**40), "would unpack to"),
+        (entry(tarfile.REGTYPE, 2**40), "would unpack to"),
+        (entry(tarfile.REGTYPE, -512), "of -512 bytes"),
+        (entry(tarfile.GNUTYPE_SPARSE, 512), "a file with holes"),
+        (entry(tarfile.XHDTYPE, 20, b"1" * 20), "a header is broken"),
+        (entry(tarfile.XHDTYPE, 20, b"999 path=x"), "a header is broken"),
+        (entry(tarfile.XHDTYPE, 70 * 6, b"6 a=b\n" * 70), "a header of more than 64 entries"),
+        (entry(tarfile.XHDTYPE, 11, record("size", "-1")), "a size that is no number"),
+        (entry(tarfile.XHDTYPE, 14, record("size", "9" * 5)), "ends within a file"),
+        (b"x" * 512, "no whole zip or tar archive"),
+        (FILE[:700], "is no whole zip or tar archive"),
+    ],
+)
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, bz2.compress, lzma.compress])
+def test_tar_archives_made_to_keep_a_reader_busy_are_refused(tmp_path, head, message, compress):
+    rest = b"" if len(head) == 700 else FILE + END
+    (tmp_path / "bad.tar").write_bytes(compress(head + rest))
+    with pytest.raises(ValueError, match=message):
+        prepare("utkface", tmp_path / "bad.tar", tmp_path / "out")
+
+
+def test_a_zip_archive_far_larger_than_its_file_is_refused_before_a_picture_is_written(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr(GOOD, picture(GOOD))
+        with archive.open("zeros.bin", "w") as file:
+            for _ in range(50):
+                file.write(bytes(1_000_000))
+    with pytest.raises(ValueError, match="would unpack to 50 MB or more, too much for pictures"):
+        prepare("utkface", tmp_path / "bomb.zip", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
+def test_tar_archives_of_every_form_are_read(tmp_path, form, mode):
+    names = [f"{'d' * 60}/{'e' * (60 if form else 90)}/{GOOD}", "caf\u00e9/26_0_0_20170116174525125.jpg", "plain"]
+    with tarfile.open(tmp_path / "some.tar", mode, format=form) as archive:
+        for name in names:
+            info = tarfile.TarInfo(name)
+            info.size, info.mtime = len(picture(name)), 1.5
+            archive.addfile(info, io.BytesIO(picture(name)))
+        folder = tarfile.TarInfo("folder")
+        folder.type = tarfile.DIRTYPE
+        archive.addfile(folder)
+    members = {member.name: member.read(1000) for member in read_members(tmp_path / "some.tar")}
+    assert members == {name: picture(name) for name in names}
 
 
 def test_what_is_too_large_or_no_jpeg_is_left_out(tmp_path, monkeypatch):
@@ -229,10 +308,11 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path):
     with pytest.raises(ValueError, match="holds utkface, part all"):
         prepare("fairface", make_fairface(tmp_path), tmp_path / "out")
     kept = tmp_path / "out/female/25_1_0_20170116174525125.jpg.chip.jpg"
-    kept.write_bytes(b"other")
-    with pytest.raises(ValueError, match="is another picture than"):
-        prepare("utkface", source, tmp_path / "out")
-    assert kept.read_bytes() == b"other"
+    for content in (b"other", kept.read_bytes()[::-1]):  # the second one is as long as it should be
+        kept.write_bytes(content)
+        with pytest.raises(ValueError, match="is another picture than in the source; delete it, or set output_dir="):
+            prepare("utkface", source, tmp_path / "out")
+        assert kept.read_bytes() == content
     (tmp_path / "out/male/bob.jpg").write_bytes(b"x")
     with pytest.raises(ValueError, match=r"male/bob.jpg' was not prepared here"):
         prepare("utkface", source, tmp_path / "out")
@@ -248,7 +328,7 @@ def test_the_command_names_the_terms_and_ends_mistakes_in_one_line(tmp_path):
     assert done.stdout == f"1 female, 2 male (3 of them new), 3 left out: {tmp_path}/out\n"
     assert {path.name for path in tmp_path.iterdir()} == {"UTKFace.tar.gz", "out"}
     for options, message in (
-        (["dataset=utkface"], "error: Missing mandatory value: source; set"),
+        (["dataset=utkface"], "error: source is not set; give source=..."),
         (["dataset=utkface", "source=missing.zip"], "error: source 'missing.zip' does not exist"),
     ):
         done = run(script, *options, cwd=tmp_path)

@@ -4,7 +4,7 @@ import torch
 from conftest import BLUE, RED, save_picture, train_settings
 from train import train
 
-from gender_recognizer.data.dataset import open_pictures
+from gender_recognizer.data.cache import open_pictures
 from gender_recognizer.models.classifier import GenderClassifier, TrainingBatch
 from gender_recognizer.models.model_file import ModelInfo, load_classifier, save_checkpoint
 from gender_recognizer.training.distillation import load_teacher, teach

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from gender_recognizer.checks.labels import find_suspicious_labels
 from gender_recognizer.checks.looks import count_groups, find_flaws, measure_looks, read_facts
-from gender_recognizer.data.dataset import open_pictures
+from gender_recognizer.data.cache import open_pictures
 from gender_recognizer.data.duplicates import (
     Pairs,
     equal_groups,

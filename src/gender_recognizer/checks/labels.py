@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from gender_recognizer.data.dataset import read_blocks
+from gender_recognizer.data.cache import read_blocks
 from gender_recognizer.models.base import FaceNetwork
 
 NUM_FOLDS = 5

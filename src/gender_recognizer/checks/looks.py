@@ -1,8 +1,6 @@
 """What can be wrong with a set of pictures: unbalanced classes and groups, and pictures that show hardly anything."""
 
 import hashlib
-import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,15 +9,11 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from gender_recognizer.data.dataset import read_blocks
+from gender_recognizer.data.cache import read_blocks
+from gender_recognizer.data.samples import class_counts
 from gender_recognizer.evaluation.metrics import natural_order
 from gender_recognizer.labelling.labeller import Limits
 from gender_recognizer.pictures.opening import open_regular, read_size
-
-logger = logging.getLogger(__name__)
-
-IMBALANCE_WARNING = 0.6
-"""Share of the most frequent class above which plain accuracy misleads enough to warn."""
 
 MAX_VALUES = 30
 """Different values above which a column of metadata.csv does not name groups."""
@@ -106,7 +100,7 @@ def count_groups(
         names: of the pictures, as in the metadata.
         targets: int `(N,)`.
         classes: names of the classes.
-        metadata: what `dataset.read_metadata` returned.
+        metadata: what `samples.read_metadata` returned.
     """
     columns = {}
     for column in next(iter(metadata.values()), {}):
@@ -117,21 +111,3 @@ def count_groups(
         known += [""] if "" in values else []
         columns[column] = {value: class_counts(targets[values == value], classes) for value in known}
     return columns
-
-
-def class_counts(targets: np.ndarray, classes: Sequence[str]) -> dict[str, int]:
-    """Return the number of samples of each class, in the order of `classes`."""
-    counts = Counter(targets.tolist())
-    return {name: counts[target] for target, name in enumerate(classes)}
-
-
-def warn_if_unbalanced(counts: dict[str, int]) -> None:
-    """Log a warning when one class holds more than 60 % of the samples."""
-    name, count = max(counts.items(), key=lambda item: item[1])
-    share = count / max(1, sum(counts.values()))
-    if share > IMBALANCE_WARNING:
-        logger.warning(
-            "%.0f %% of the pictures are '%s': plain accuracy misleads; read balanced accuracy and the per-class rows",
-            100 * share,
-            name,
-        )

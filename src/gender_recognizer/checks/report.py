@@ -10,8 +10,9 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from gender_recognizer.checks.labels import MIN_PICTURES, NUM_FOLDS
-from gender_recognizer.checks.looks import BLURRED, DARK, IMBALANCE_WARNING
+from gender_recognizer.checks.looks import BLURRED, DARK
 from gender_recognizer.data.duplicates import NEAR_COPY
+from gender_recognizer.data.samples import IMBALANCE_WARNING
 from gender_recognizer.evaluation.pages import figure_image, thumbnail, write_page
 from gender_recognizer.labelling.labeller import Limits
 

@@ -1,9 +1,14 @@
 """The files in an archive or a folder, read one after another without extracting anything.
 
 Contract: only regular files are seen. Links, devices and absolute paths or paths with `..` are not, whatever an
-archive says of them, and no file is read beyond a limit.
+archive says of them; no file is read beyond a limit, and no archive that is far larger than it can be.
+(`shutil.unpack_archive` would write all of it to the disk first, and has no limits; `tarfile` of some supported
+versions of Python takes minutes for headers made for that: CVE-2024-6232, CVE-2025-8194.)
 """
 
+import bz2
+import gzip
+import io
 import lzma
 import os
 import tarfile
@@ -11,20 +16,29 @@ import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 MAX_TABLE = 100_000_000
 """Largest table that is read, in bytes; the largest of the known data sets has 26 MB."""
 
-_BROKEN = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-)
+MAX_EXPANSION = 20
+"""Times its own size, and `FREE_EXPANSION` bytes, that an archive may hold: pictures are compressed already."""
+
+FREE_EXPANSION = 20_000_000
+
+MAX_HEADER, MAX_ENTRIES = 65_536, 64
+"""Longest additional header of a file in a tar archive, in bytes and in entries: it holds a long name, a few dates."""
+
+_BLOCK = 512
+_REGULAR = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
+_NO_CONTENT = (b"1", b"2", b"3", b"4", b"5", b"6")  # links, devices, folders, pipes
+_OPENERS: dict[bytes, Callable[[Path], Any]] = {
+    b"\x1f\x8b": gzip.GzipFile,
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ": lzma.LZMAFile,
+}
+_BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError)
+_BROKEN_INSIDE = (*_BROKEN, NotImplementedError, RuntimeError)  # of zip: unknown compression, encrypted
 
 
 class Member(NamedTuple):
@@ -51,7 +65,7 @@ class Member(NamedTuple):
         try:
             with self.open() as file:
                 content = file.read(self.size + 1)
-        except _BROKEN as error:
+        except _BROKEN_INSIDE as error:
             raise ValueError(f"'{self.name}' in the archive is broken ({error}); download it again") from None
         return content if len(content) == self.size else None
 
@@ -60,7 +74,7 @@ def read_members(source: Path) -> Iterator[Member]:
     """Yield the files of a zip or tar archive in its order, or those of a folder and of the archives in it by name.
 
     Raises:
-        ValueError: the source does not exist, is neither a folder nor such an archive, or is broken.
+        ValueError: the source does not exist, is neither a folder nor such an archive, is broken, or is a bomb.
     """
     if source.is_dir():
         yield from _folder_members(source)
@@ -68,12 +82,11 @@ def read_members(source: Path) -> Iterator[Member]:
     try:
         if zipfile.is_zipfile(source):
             yield from _zip_members(source)
-            return
-        with tarfile.open(source) as archive:  # the mode for streams takes an archive cut short for a whole one
-            yield from _tar_members(archive)
+        else:
+            yield from _tar_members(source)
     except FileNotFoundError:
         raise ValueError(f"source '{source}' does not exist") from None
-    except _BROKEN as error:
+    except _BROKEN_INSIDE as error:
         raise ValueError(f"'{source}' is no whole zip or tar archive ({error}); download it again") from None
 
 
@@ -99,7 +112,7 @@ def _folder_members(source: Path) -> Iterator[Member]:
             path = Path(folder, name)
             if path.is_symlink() or not path.is_file():
                 continue
-            if path.suffix.lower() in (".zip", ".tar", ".tgz", ".gz"):
+            if path.suffix.lower() in (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz"):
                 yield from read_members(path)
             else:
                 yield Member(
@@ -109,17 +122,93 @@ def _folder_members(source: Path) -> Iterator[Member]:
 
 def _zip_members(source: Path) -> Iterator[Member]:
     with zipfile.ZipFile(source) as archive:
+        _check_expansion(source, sum(info.file_size for info in archive.infolist()))
         for info in archive.infolist():
             kind = info.external_attr >> 28  # of Unix, where the archive was made there: 8 = regular, 10 = link
             if not info.is_dir() and kind in (0, 8) and _is_inside(info.filename):
                 yield Member(info.filename, info.file_size, lambda info=info: archive.open(info))
 
 
-def _tar_members(archive: tarfile.TarFile) -> Iterator[Member]:
-    for info in archive:
-        archive.members = []  # else it remembers every member
-        if info.isreg() and not info.issparse() and _is_inside(info.name):
-            yield Member(info.name, info.size, lambda info=info: archive.extractfile(info))
+def _tar_members(source: Path) -> Iterator[Member]:
+    with source.open("rb") as file:
+        start = file.read(6)
+    opener = next((opener for magic, opener in _OPENERS.items() if start.startswith(magic)), None)
+    with opener(source) if opener else source.open("rb") as archive:
+        additional: dict[str, str] = {}
+        while header := _next_header(archive):
+            size = header.size if "size" not in additional else int(additional["size"])
+            content = 0 if header.type in _NO_CONTENT else -(-size // _BLOCK) * _BLOCK
+            end = archive.tell() + content
+            _check_expansion(source, end)
+            if header.type in (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK):
+                additional |= _read_additional(archive, header)
+            else:
+                name = additional.get("path", header.name)
+                if header.type in _REGULAR and "sparse" not in additional and _is_inside(name):
+                    yield Member(name, size, lambda size=size: io.BytesIO(archive.read(size)))
+                additional = {}
+            _skip_to(archive, end)
+
+
+def _next_header(archive: BinaryIO) -> tarfile.TarInfo | None:
+    """Return what the next block of a tar archive says of a file, or None at its end."""
+    block = archive.read(_BLOCK)
+    if not block.strip(b"\0"):
+        return None
+    header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    if header.size < 0 or header.type == tarfile.GNUTYPE_SPARSE:
+        raise tarfile.ReadError(f"'{header.name}' is a file with holes, or of {header.size} bytes")
+    return header
+
+
+def _skip_to(archive: BinaryIO, end: int) -> None:
+    """Read on to a place: seeking would take an archive that was cut short for a whole one."""
+    while (left := end - archive.tell()) > 0:
+        if not archive.read(min(left, 1_000_000)):
+            raise EOFError("it ends within a file")
+
+
+def _read_additional(archive: BinaryIO, header: tarfile.TarInfo) -> dict[str, str]:
+    """Return what a header says of the file after it: its `path`, its `size`, and that it is `sparse`."""
+    if header.size > MAX_HEADER:
+        raise tarfile.ReadError(f"a header of {header.size:,} bytes")
+    content = archive.read(header.size)
+    if header.type == tarfile.GNUTYPE_LONGNAME:
+        return {"path": os.fsdecode(content.partition(b"\0")[0])}
+    known = dict(_records(content)) if header.type == tarfile.XHDTYPE else {}
+    if not known.get("size", "0").isdecimal():
+        raise tarfile.ReadError("a header has a size that is no number")
+    if any(key.startswith("GNU.sparse") for key in known):
+        known["sparse"] = ""
+    return {key: value for key, value in known.items() if key in ("path", "size", "sparse")}
+
+
+def _records(content: bytes) -> Iterator[tuple[str, str]]:
+    """Yield the keys and values of an extended header of POSIX: `length key=value` with a new line at the end."""
+    start = 0
+    for _ in range(MAX_ENTRIES):
+        if start == len(content):
+            return
+        length, space, _ = content[start : start + 8].partition(b" ")
+        if not space or not length.isdigit() or not len(length) < int(length) <= len(content) - start:
+            raise tarfile.ReadError("a header is broken")
+        key, _, value = content[start + len(length) + 1 : start + int(length) - 1].partition(b"=")
+        yield os.fsdecode(key), os.fsdecode(value)
+        start += int(length)
+    raise tarfile.ReadError(f"a header of more than {MAX_ENTRIES} entries")
+
+
+def _check_expansion(source: Path, size: int) -> None:
+    """Refuse an archive that holds far more than its pictures can.
+
+    Raises:
+        ValueError: it does.
+    """
+    most = FREE_EXPANSION + MAX_EXPANSION * source.stat().st_size
+    if size > most:
+        raise ValueError(
+            f"'{source}' would unpack to {size / 1e6:,.0f} MB or more, too much for pictures; download it again"
+        )
 
 
 def _is_inside(name: str) -> bool:

@@ -1,69 +1,21 @@
 """Random changes to a training batch, on the batch's device: framing, surroundings, light, sharpness, patches."""
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gender_recognizer.data.settings import AugmentationSettings
 from gender_recognizer.models.framing import frame_maps, inverse_maps, sampling_grid
 from gender_recognizer.pictures.loading import IMAGE_SIZE
 
 MID_GREY = 127.5
 """Pixel value around which contrast changes."""
 
-_FRACTIONS = ("aspect", "shift", "reframe", "reframe_aspect", "light", "dark", "grey", "coarse", "noise", "erase")
 
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Ranges of the random changes; every picture of a batch gets its own.
-
-    Most pictures stay near their own framing. A share `reframe` becomes part of a picture of another shape, far
-    smaller or larger than before, with surroundings that continue it or come from other pictures of the batch.
-
-    Attributes:
-        scale: smallest and largest magnification of the picture, drawn evenly in logarithm.
-        aspect: largest stretch of width against height, in logarithm.
-        shift: largest shift, as a fraction of height and width.
-        rotation: largest tilt to either side, in degrees.
-        reframe: probability that a picture is framed anew, with the four ranges below and anywhere it fits.
-        reframe_scale: as `scale`.
-        reframe_aspect: as `aspect`.
-        reframe_rotation: as `rotation`.
-        light: largest change of brightness and of contrast, as a fraction.
-        dark: probability of a picture with a fifth to three fifths of its light.
-        grey: probability of a picture without colour.
-        coarse: probability of a picture at a half to a fifth of its resolution.
-        noise: probability of a picture with noise, of a standard deviation of up to 20.
-        erase: probability of a patch (up to 40 % of height and width) covered by one colour.
-    """
-
-    scale: tuple[float, float] = (0.8, 1.25)
-    aspect: float = 0.1
-    shift: float = 0.1
-    rotation: float = 15.0
-    reframe: float = 0.5
-    reframe_scale: tuple[float, float] = (0.38, 1.6)
-    reframe_aspect: float = 0.4
-    reframe_rotation: float = 25.0
-    light: float = 0.35
-    dark: float = 0.1
-    grey: float = 0.1
-    coarse: float = 0.15
-    noise: float = 0.1
-    erase: float = 0.25
-
-    def __post_init__(self) -> None:
-        """Refuse ranges that make no sense."""
-        for name in ("scale", "reframe_scale"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise ValueError(f"augmentation.{name} is {getattr(self, name)}; expected 0 < smallest <= largest")
-        for name in _FRACTIONS:
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"augmentation.{name} is {getattr(self, name)}; expected 0 to 1")
+class Augmentation(AugmentationSettings):
+    """Random changes to a training batch; every picture of a batch gets its own."""
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return a changed copy of pictures, and where in it each picture as it was lies.

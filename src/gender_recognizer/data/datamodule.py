@@ -1,9 +1,7 @@
 """Pictures split once into training, validation and test parts, and a loader for each."""
 
-import csv
 import logging
-import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import lightning
@@ -11,23 +9,25 @@ import numpy as np
 import torch
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler, random_split
+from torch.utils.data import DataLoader, DistributedSampler
 
-from gender_recognizer.checks.looks import class_counts, warn_if_unbalanced
 from gender_recognizer.data.augment import Augmentation
-from gender_recognizer.data.dataset import FaceDataset, ImageCache, open_pictures, read_exclude, read_metadata
+from gender_recognizer.data.cache import ImageCache, open_pictures
+from gender_recognizer.data.dataset import FaceDataset, usable_workers
+from gender_recognizer.data.duplicates import near_duplicate_groups
+from gender_recognizer.data.layouts import find_parts
+from gender_recognizer.data.samples import class_counts, find_named, read_exclude, warn_if_unbalanced
+from gender_recognizer.data.settings import DataSettings
+from gender_recognizer.data.split import PARTS, split_indices, take_parts, write_split
 from gender_recognizer.models.classifier import TrainingBatch
-from gender_recognizer.training.distillation import teach
 
 logger = logging.getLogger(__name__)
-
-PARTS = ("train", "validation", "test")
 
 
 class FaceDataModule(lightning.LightningDataModule):
     """Loaders of uint8 images `(N, 3, 100, 80)` with int64 targets `(N,)`; training batches are augmented.
 
-    Those are `dataset.LARGE_SIZE` until then.
+    Those are `cache.LARGE_SIZE` until then.
 
     The split depends on the files, the fractions and `split_seed` alone: another call of `setup`, another
     process or another `seed` gives the same one.
@@ -52,7 +52,7 @@ class FaceDataModule(lightning.LightningDataModule):
         num_workers: int = 0,
         seed: int = 0,
         exclude: Path | None = None,
-        teachers: Sequence[Path] = (),
+        guide: Callable[[ImageCache], np.ndarray] | None = None,
     ) -> None:
         """Remember what to load; no picture is read yet.
 
@@ -70,20 +70,23 @@ class FaceDataModule(lightning.LightningDataModule):
             num_workers: processes that read batches; 0 reads in this one, the fastest while the cache fits in memory.
             seed: seed of the order of training batches.
             exclude: file with the names of pictures of `root` to leave out, as `check_data.py` writes it, or None.
-            teachers: checkpoints whose outputs come with the training pictures.
+            guide: returns what teachers make of every picture of a cache, float `(num_files, num_outputs)`, to come
+                with the training pictures; or None.
 
         Raises:
-            ValueError: the split is unknown, the fractions do not add up, or there is no such file to exclude.
+            ValueError: as `DataSettings`, or there is no such file to exclude.
         """
         super().__init__()
-        if split not in ("grouped", "random"):
-            raise ValueError(f"data.split is '{split}'; expected 'grouped' or 'random'")
-        if len(split_fractions) != 3 or min(split_fractions) < 0 or abs(sum(split_fractions) - 1) > 1e-6:
-            raise ValueError(f"data.split_fractions is {list(split_fractions)}; expected three shares that add up to 1")
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"data.batch_size is {batch_size}; expected a whole number, 1 or more")
+        checked = DataSettings(
+            classes=list(classes),
+            split=split,
+            split_fractions=list(split_fractions),
+            split_seed=split_seed,
+            batch_size=batch_size,
+            num_workers=num_workers,
+        )
         self.root, self.test_root, self.cache_dir = root, test_root, cache_dir
-        self.classes = list(classes)
+        self.classes = checked.classes
         train, validation, test = split_fractions
         self.fractions = (train, validation, test) if test_root is None else (train + test, validation, 0.0)
         self.split, self.split_seed, self.seed = split, split_seed, seed
@@ -94,7 +97,7 @@ class FaceDataModule(lightning.LightningDataModule):
         self.unreadable: dict[Path, str] = {}
         self.exclude = None if exclude is None else read_exclude(exclude)
         self.excluded: list[Path] = []
-        self.teachers = list(teachers)
+        self.guide = guide
 
     def prepare_data(self) -> None:
         """Decode the pictures into the cache, in one process of each machine; a second call changes nothing."""
@@ -102,11 +105,11 @@ class FaceDataModule(lightning.LightningDataModule):
             return
         cache = open_pictures(self.root, self.classes, self.cache_dir)[0]
         if self.split == "grouped":
-            cache.near_duplicate_groups()
+            cache.remember("groups", near_duplicate_groups)
         if self.augmentation is not None:
             cache.large_images()
-        if self.teachers:
-            teach(cache, self.teachers, self.classes)
+        if self.guide is not None:
+            self.guide(cache)
         if self.test_root is not None:
             open_pictures(self.test_root, self.classes, self.cache_dir)
 
@@ -114,35 +117,48 @@ class FaceDataModule(lightning.LightningDataModule):
         """Split the pictures; a second call changes nothing.
 
         Raises:
-            ValueError: a class has no readable picture, or a part that should have pictures has none.
+            ValueError: a class has no readable picture, in all or to train on, or a part that should have pictures has
+                none.
         """
         if self.parts:
             return
         cache, paths, targets = open_pictures(self.root, self.classes, self.cache_dir)
         rows = self._readable_rows(cache, paths, targets, self.root, self._find_excluded(paths))
-        groups = cache.near_duplicate_groups()[rows] if self.split == "grouped" else rows
-        indices = split_indices(groups, self.fractions, self.split_seed)
-        for part, index in zip(PARTS, indices, strict=True):
+        for part, index in zip(PARTS, self._split(cache, paths, targets, rows), strict=True):
             self._add_part(part, cache, paths, targets, rows[index])
         if self.augmentation is not None:
             self.parts["train"].images = cache.large_images()
-        if self.teachers:
-            self.parts["train"].guidance = teach(cache, self.teachers, self.classes)[self.parts["train"].rows]
+        if self.guide is not None:
+            self.parts["train"].guidance = self.guide(cache)[self.parts["train"].rows]
         if self.test_root is not None:
             cache, paths, targets = open_pictures(self.test_root, self.classes, self.cache_dir)
             rows = self._readable_rows(cache, paths, targets, self.test_root)
             self._add_part("test", cache, paths, targets, rows)
+        for name, count in self.counts()["train"].items():
+            if not count:
+                raise ValueError(f"the training part has no picture of class '{name}'")
         self._report()
+
+    def _split(self, cache: ImageCache, paths: list[Path], targets: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
+        """Return for each part which of the rows belong to it: as the folders say, else at random."""
+        groups = cache.remember("groups", near_duplicate_groups)[rows] if self.split == "grouped" else rows
+        ready = {folder.name: part for part, folder in find_parts(self.root, self.classes).items()}
+        if not ready:
+            return split_indices(groups, targets[rows], self.fractions, self.split_seed)
+        if self.test_root is not None and "test" in ready.values():
+            raise ValueError(f"'{self.root}' has a test part of its own; leave data.test_root out")
+        part_of = np.array([ready[paths[row].relative_to(self.root).parts[0]] for row in rows])
+        logger.info("parts as the folders %s say, whatever data.split_fractions says", ", ".join(sorted(ready)))
+        return take_parts(part_of, groups, targets[rows], self.fractions, self.split_seed)
 
     def _find_excluded(self, paths: list[Path]) -> set[int]:
         """Return the rows of the pictures to leave out: of the cache, which stays as it is, for any such list."""
         if self.exclude is None:
             return set()
-        row_of = {path.relative_to(self.root).as_posix(): row for row, path in enumerate(paths)}
-        rows = {row_of[name] for name in self.exclude if name in row_of}
+        rows, unknown = find_named(self.exclude, paths, self.root)
         self.excluded = [paths[row] for row in sorted(rows)]
         logger.info("left out, as data.exclude says: %d pictures", len(rows))
-        if unknown := [name for name in self.exclude if name not in row_of]:
+        if unknown:
             logger.warning(
                 "data.exclude: %d lines name no picture in %s, the first '%s'", len(unknown), self.root, unknown[0]
             )
@@ -170,6 +186,8 @@ class FaceDataModule(lightning.LightningDataModule):
         for part in PARTS:
             counts = ", ".join(f"{count} {name}" for name, count in self.counts()[part].items())
             logger.info("%s: %d pictures (%s)", part, len(self.parts[part]), counts)
+            if missing := [name for name, count in self.counts()[part].items() if not count and len(self.parts[part])]:
+                logger.warning("%s: no picture of %s: nothing can be said of it there", part, " and ".join(missing))
         warn_if_unbalanced(self.counts()["train"])
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -181,23 +199,15 @@ class FaceDataModule(lightning.LightningDataModule):
 
         Names are relative to the folder in the column `root`, which is the training or the test folder.
         """
-        rows: list[dict[str, str]] = []
-        for part, files in self.files.items():
-            for file, target in zip(files, self.parts[part].targets, strict=True):
-                rows.append({"part": part, **self._place(file), "label": self.classes[target]})
-        for file, why in self.unreadable.items():
-            rows.append({"part": "unreadable", **self._place(file), "reason": why})
+        labels = {part: [self.classes[target] for target in data.targets] for part, data in self.parts.items()}
+        rows = [
+            {"part": part, **self._place(file), "label": label}
+            for part, files in self.files.items()
+            for file, label in zip(files, labels[part], strict=True)
+        ]
+        rows += [{"part": "unreadable", **self._place(file), "reason": why} for file, why in self.unreadable.items()]
         rows += [{"part": "excluded", **self._place(file)} for file in self.excluded]
-        roots = [root for root in (self.root, self.test_root) if root is not None]
-        tables = {str(root.resolve()): read_metadata(root) for root in roots}
-        for row in rows:
-            known = tables[row["root"]].get(row["file_name"], {})
-            row |= {key: value for key, value in known.items() if key not in row}
-        names = list(dict.fromkeys(key for row in rows for key in row))
-        with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            writer = csv.DictWriter(file, names, restval="")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_split(path, rows, [root for root in (self.root, self.test_root) if root is not None])
 
     def _place(self, file: Path) -> dict[str, str]:
         root = self.root if file.is_relative_to(self.root) else self.test_root
@@ -228,14 +238,15 @@ class FaceDataModule(lightning.LightningDataModule):
         return self._loader(self.parts["test"])
 
     def _loader(self, data: FaceDataset, sampler: DistributedSampler | None = None) -> DataLoader:
+        num_workers = usable_workers(self.num_workers, self.batch_size * data.images[0].nbytes)
         return DataLoader(
             data,
             batch_size=self.batch_size,
             sampler=sampler or UnrepeatedDistributedSampler(data, *self._world(), shuffle=False),
-            num_workers=self.num_workers,
+            num_workers=num_workers,
             collate_fn=_keep,
             pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.num_workers > 0,
+            persistent_workers=num_workers > 0,
             generator=torch.Generator(),  # else starting to read changes what is drawn next, resumed or not
         )
 
@@ -246,28 +257,3 @@ class FaceDataModule(lightning.LightningDataModule):
 
 def _keep(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return batch
-
-
-def split_indices(groups: np.ndarray, fractions: Sequence[float], seed: int) -> list[np.ndarray]:
-    """Split samples at random into parts, all samples of a group into the same one.
-
-    Args:
-        groups: int64 `(N,)`, group of each sample.
-        fractions: share of each part, of the groups.
-        seed: seed of the split.
-
-    Returns:
-        For each part the sorted indices of its samples, int64.
-
-    Raises:
-        ValueError: a part with a fraction above 0 gets nothing.
-    """
-    names = np.unique(groups)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of empty parts, which are looked at below
-        subsets = random_split(range(len(names)), fractions, torch.Generator().manual_seed(seed))
-    parts = [np.nonzero(np.isin(groups, names[list(subset)]))[0] for subset in subsets]
-    for fraction, part in zip(fractions, parts, strict=True):
-        if fraction > 0 and len(part) == 0:
-            raise ValueError(f"{len(groups)} pictures are too few for the shares {list(fractions)}; add pictures")
-    return parts

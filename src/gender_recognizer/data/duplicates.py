@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gender_recognizer.data.dataset import read_blocks
+from gender_recognizer.data.cache import read_blocks
 
 NEAR_DUPLICATE_CORRELATION = 0.95
 """Two pictures can be near duplicates when their 20x16 grey thumbnails correlate more than this."""

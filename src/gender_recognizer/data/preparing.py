@@ -9,15 +9,21 @@ import io
 import json
 import os
 import re
+import sys
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from tqdm import tqdm
 
-from gender_recognizer.data.archives import find_tables, read_members
+from gender_recognizer.data.archives import Member, find_tables, read_members
 from gender_recognizer.data.public_sets import CLASSES, DATA_SETS, DataSet, Describe, Row
+from gender_recognizer.data.settings import PrepareSettings
 from gender_recognizer.pictures.listing import is_picture_name
+from gender_recognizer.pictures.writing import partial_path, replacing, sync_folder
 
 MAX_PICTURE = 20_000_000
 """Largest picture that is copied, in bytes."""
@@ -119,6 +125,39 @@ def copy_pictures(
     rows: dict[str, Row] = {}
     summary = Summary()
     total, seen = 0, set()
+    with Placing(output, made) as placing:
+        for member, match, row in find_pictures(known, describe, source, made["part"], summary):
+            if match in seen:
+                summary.leave_out(member.name, "another file in the source has the same name")
+                continue
+            content = member.read(MAX_PICTURE)
+            if content is None or not content.startswith(b"\xff\xd8"):
+                summary.leave_out(member.name, "not a JPEG file of at most 20 MB")
+                continue
+            file_name = f"{row['label']}/{match}"
+            if is_new(output / file_name, content):
+                placing.add(output / file_name, content)
+                summary.written += 1
+            seen.add(match)
+            rows[file_name] = row
+            summary.counts[row["label"]] += 1
+            total += member.size
+            if total > MAX_TOTAL:
+                size = f"more than {MAX_TOTAL / 1e9:.0f} GB of pictures"
+                raise ValueError(f"'{source}' has {size}; it is not the official one")
+    return rows, summary
+
+
+def find_pictures(
+    known: DataSet, describe: Describe, source: Path, part: str | None, summary: Summary
+) -> Iterator[tuple[Member, str, Row]]:
+    """Yield the pictures of a part that can be described, with the name that each gets, and its row.
+
+    Others are counted in the summary.
+
+    Raises:
+        ValueError: the source is broken.
+    """
     pattern = re.compile(rf"(?:^|/){known.pattern.pattern}$", re.ASCII)
     for member in tqdm(read_members(source), "copying", unit="img", disable=None):
         if not is_picture_name(member.name):
@@ -127,42 +166,74 @@ def copy_pictures(
         row = describe(match) if match else "name is not one of this data set's"
         if isinstance(row, str):
             summary.leave_out(member.name, row)
-            continue
-        if made["part"] is not None and row.get("split") != made["part"]:
-            continue
-        if match[1] in seen:
-            summary.leave_out(member.name, "another file in the source has the same name")
-            continue
-        file_name = f"{row['label']}/{match[1]}"
-        target = output / file_name
-        if not target.exists():
-            content = member.read(MAX_PICTURE)
-            if content is None or not content.startswith(b"\xff\xd8"):
-                summary.leave_out(member.name, "not a JPEG file of at most 20 MB")
-                continue
-            if not summary.written and not (output / MARKER).exists():
-                write_atomically(output / MARKER, json.dumps(made).encode())
-            write_atomically(target, content)
-            summary.written += 1
-        elif target.stat().st_size != member.size:
-            raise ValueError(f"'{target}' is another picture than '{member.name}' in '{source}'; set output_dir=")
-        seen.add(match[1])
-        rows[file_name] = row
-        summary.counts[row["label"]] += 1
-        total += member.size
-        if total > MAX_TOTAL:
-            raise ValueError(
-                f"'{source}' has more than {MAX_TOTAL / 1e9:.0f} GB of pictures; it is not the official one"
-            )
-    return rows, summary
+        elif match and (part is None or row.get("split") == part):
+            yield member, match[1], row
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and move it into place."""
+def is_new(target: Path, content: bytes) -> bool:
+    """Say whether a picture is not in its place yet.
+
+    Raises:
+        ValueError: another one is.
+    """
+    if not target.exists():
+        return True
+    if target.read_bytes() != content:
+        raise ValueError(
+            f"'{target}' is another picture than in the source; delete it, or set output_dir=another/folder"
+        )
+    return False
+
+
+class Placing:
+    """Pictures on their way to their places: whole and on the disk before they get their names.
+
+    Some hundred go together: bringing each to the disk by itself takes ten times as long.
+    """
+
+    def __init__(self, output: Path, made: dict[str, str | None]) -> None:
+        """Take the output folder and what its marker says; that is written before the first picture."""
+        self._marker, self._made = output / MARKER, json.dumps(made).encode()
+        self._targets: list[Path] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._finish()
+
+    def add(self, target: Path, content: bytes) -> None:
+        """Write a picture under another name for now."""
+        if not self._marker.exists():
+            write_whole(self._marker, self._made)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial_path(target).write_bytes(content)
+        self._targets.append(target)
+        if len(self._targets) == 500:
+            self._finish()
+
+    def _finish(self) -> None:
+        """Bring the pictures to the disk and give them their names."""
+        targets, self._targets = self._targets, []
+        with ThreadPoolExecutor(16) as pool:  # a disk does many of these together
+            list(pool.map(lambda target: sync_file(partial_path(target)), targets))
+        for target in targets:
+            os.replace(partial_path(target), target)
+        for folder in {target.parent for target in targets}:
+            sync_folder(folder)
+
+
+def sync_file(path: Path) -> None:
+    """Bring the content of a file to the disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+    with replacing(path) as file:
+        file.write(content)
 
 
 def write_metadata(rows: dict[str, Row], output: Path) -> None:
@@ -172,4 +243,24 @@ def write_metadata(rows: dict[str, Row], output: Path) -> None:
     writer = csv.DictWriter(text, ["file_name", *names], restval="")
     writer.writeheader()
     writer.writerows({"file_name": name} | rows[name] for name in sorted(rows))
-    write_atomically(output / "metadata.csv", text.getvalue().encode())
+    write_whole(output / "metadata.csv", text.getvalue().encode())
+
+
+def run(settings: PrepareSettings) -> int:
+    """Name the terms, prepare the pictures, say what came of it, and return the exit code."""
+    dataset = settings.dataset
+    output = (settings.output_dir or Path("data", dataset)).absolute()
+    for line in DATA_SETS[dataset].terms if dataset in DATA_SETS else ():
+        print(line, file=sys.stderr)
+    try:
+        summary = prepare(dataset, settings.source, output, settings.part)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        return 130
+    for reason, (count, names) in summary.left_out.items():
+        shown = ", ".join(ascii(name) for name in names) + (", ..." if count > len(names) else "")
+        print(f"left out, {reason}: {count:,} ({shown})", file=sys.stderr)
+    counts = ", ".join(f"{summary.counts[label]:,} {label}" for label in sorted(summary.counts))
+    left_out = sum(count for count, _ in summary.left_out.values())
+    print(f"{counts} ({summary.written:,} of them new), {left_out:,} left out: {output}")
+    return 0

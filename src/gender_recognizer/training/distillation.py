@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gender_recognizer.data.dataset import ImageCache, read_blocks, save_atomically
+from gender_recognizer.data.cache import ImageCache, read_blocks
 from gender_recognizer.models.classifier import GenderClassifier
 from gender_recognizer.models.model_file import load_classifier
 
@@ -59,14 +59,15 @@ def _ask(cache: ImageCache, path: Path, classes: list[str]) -> np.ndarray:
     """
     teacher = load_teacher(path, classes)
     name = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    kept = cache.folder / f"teacher-{name}-{len(cache.images)}.npy"
-    if not kept.exists():
-        logger.info("asking the teacher %s about %d pictures", path, len(cache.images))
-        outputs = torch.cat([_outputs(teacher, block) for block in read_blocks(cache.images, 64)])
+
+    def ask(images: np.ndarray) -> np.ndarray:
+        logger.info("asking the teacher %s about %d pictures", path, len(images))
+        outputs = torch.cat([_outputs(teacher, block) for block in read_blocks(images, 64)])
         logits, features = outputs[:, : len(classes)], outputs[:, len(classes) :]
         features = (features - features.mean(dim=0)) / features.std(dim=0).clamp(min=1e-6)
-        save_atomically(kept, torch.cat([logits, features], dim=1).half().numpy())
-    return np.load(kept)
+        return torch.cat([logits, features], dim=1).half().numpy()
+
+    return cache.remember(f"teacher-{name}", ask)
 
 
 @torch.inference_mode()

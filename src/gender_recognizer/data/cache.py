@@ -1,0 +1,215 @@
+"""Decoded pictures on disk, and everything that is derived from them, under one key.
+
+Contract: what lies under a key was made from exactly the files, and the loader, that the key is a digest of. A run
+whose pictures change while it goes on keeps its own list under its own key; a later run gets another one.
+"""
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from mmap import mmap
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from filelock import FileLock
+from tqdm import tqdm
+
+from gender_recognizer.data.samples import list_samples
+from gender_recognizer.pictures.loading import IMAGE_SIZE, LOADER_VERSION, load_or_reason
+from gender_recognizer.pictures.writing import replacing
+
+try:
+    import fcntl
+except ImportError:  # Windows, where no file can be removed while it is open
+    fcntl = None  # type: ignore[assignment]
+
+LARGE_SIZE = (125, 100)
+"""Height and width, in pixels, of what augmentation starts from: resampled once more, pictures stay as sharp as the
+loader makes them."""
+
+_in_use: dict[Path, BinaryIO] = {}
+"""Files that this process keeps locked, so that no other removes the folders they lie in; until it ends."""
+
+
+class ImageCache:
+    """The decoded pictures of a list of files, kept on disk.
+
+    One folder for each data root holds one for each key, a digest of the list. In it are `images.npy`, uint8
+    `(num_files, 100, 80, 3)`, what is derived from it, and `index.json`, which is written last: a cache that was not
+    finished is never used. A lock lets one process build while the others wait; a lock dies with its process. Folders
+    of other keys go when a new one is built, unless a process is still using them.
+
+    Attributes:
+        folder: of this key.
+        images: read-only memory map, uint8 `(num_files, 100, 80, 3)`; the row of an unreadable file is zero.
+        unreadable: reason by row, for the files that could not be decoded.
+    """
+
+    def __init__(self, paths: Sequence[Path], folder: Path) -> None:
+        """Open the cache of `paths` in `folder`, building it when it is missing or any file has changed."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._paths, self._key = paths, _cache_key(paths)
+        self._lock = FileLock(folder / "lock")
+        self.folder = folder / self._key[:16]
+        with self._lock:
+            self.folder.mkdir(exist_ok=True)
+            _hold(self.folder)
+            if self._read_index().get("key") != self._key or not (self.folder / "images.npy").exists():
+                _remove_others(folder, self.folder)
+                self._build()
+            self.images: np.ndarray = np.load(self.folder / "images.npy", mmap_mode="r")
+            self.unreadable = {int(row): why for row, why in self._read_index()["unreadable"].items()}
+
+    def remember(self, name: str, compute: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Return what `compute` makes of the images: computed once, then read from disk.
+
+        Args:
+            name: of the file; another computation needs another name.
+            compute: gets uint8 `(num_files, 100, 80, 3)`.
+        """
+        return self._remember(name, lambda file: np.save(file, compute(self.images)))
+
+    def large_images(self) -> np.ndarray:
+        """Return the same pictures at `LARGE_SIZE`, uint8 `(num_files, 125, 100, 3)`, decoded once.
+
+        Raises:
+            ValueError: the pictures have changed since the cache was opened.
+        """
+        return self._remember("large", self._decode_large)
+
+    def _remember(self, name: str, write: Callable[[BinaryIO], object]) -> np.ndarray:
+        path = self.folder / f"{name}.npy"
+        with self._lock:
+            if not path.exists():
+                with replacing(path) as file:
+                    write(file)
+        return np.load(path, mmap_mode="r")
+
+    def _read_index(self) -> dict:
+        try:
+            return json.loads((self.folder / "index.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return {}
+
+    def _build(self) -> None:
+        """Decode all files; what an earlier call left unfinished goes."""
+        for path in self.folder.glob("*.npy"):
+            path.unlink()
+        with replacing(self.folder / "images.npy") as file:
+            unreadable = self._decode(file, IMAGE_SIZE)
+        with replacing(self.folder / "index.json") as file:
+            file.write(json.dumps({"key": self._key, "unreadable": unreadable}).encode())
+
+    def _decode_large(self, file: BinaryIO) -> None:
+        self._decode(file, LARGE_SIZE)
+        if _cache_key(self._paths) != self._key:
+            raise ValueError("pictures were changed or removed while this run was reading them; start it again")
+
+    def _decode(self, file: BinaryIO, shape: tuple[int, int]) -> dict[int, str]:
+        """Decode all files with all cores into a `.npy` file; return why some could not be, by row."""
+        paths, unreadable = self._paths, {}
+        _require_free_space(self.folder, len(paths) * 3 * shape[0] * shape[1])
+        empty = np.zeros((*shape, 3), np.uint8)
+        load = functools.partial(load_or_reason, shape=shape)
+        header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), *empty.shape)}
+        np.lib.format.write_array_header_1_0(file, header)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            starts = range(0, len(paths), 1024)  # decoded no further ahead than this, however slow the disk is
+            results = chain.from_iterable(pool.map(load, paths[start : start + 1024]) for start in starts)
+            for row, result in enumerate(tqdm(results, "decoding", len(paths), unit="img", disable=None)):
+                if isinstance(result, str):
+                    unreadable[row], result = result, empty
+                file.write(result)  # in order, so that no page of a whole map stays in memory
+        return unreadable
+
+
+def open_pictures(
+    root: Path, classes: Sequence[str], cache_dir: Path, need_all: bool = True
+) -> tuple[ImageCache, list[Path], np.ndarray]:
+    """Return the decoded pictures below `<root>/<class>/`, their paths, and their targets, int64 `(num_files,)`.
+
+    Args:
+        root: folder that holds a folder of pictures for each class.
+        classes: names of the class folders.
+        cache_dir: where the decoded pictures of all roots are kept.
+        need_all: whether every class must have pictures; else one is enough.
+
+    Raises:
+        ValueError: a class has no folder, or its folder holds no picture, and it needs some.
+    """
+    samples = list_samples(root, classes, need_all)
+    name = hashlib.sha256("\0".join([str(root.resolve()), *classes]).encode(errors="surrogateescape"))
+    paths = [sample.path for sample in samples]
+    cache = ImageCache(paths, cache_dir / f"{root.resolve().name[:60]}-{name.hexdigest()[:12]}")
+    return cache, paths, np.array([sample.target for sample in samples], dtype=np.int64)
+
+
+def read_blocks(images: np.ndarray, size: int = 1024) -> Iterator[np.ndarray]:
+    """Yield images block by block.
+
+    Of a whole memory map each block gets a map of its own: the pages that were read leave this process's memory with
+    it, where those of one map for all would stay and fill it with the file.
+
+    Args:
+        images: uint8 `(N, 100, 80, 3)`.
+        size: images in a block.
+    """
+    is_file = isinstance(images, np.memmap) and isinstance(images.base, mmap)
+    for start in range(0, len(images), size):
+        source = np.load(images.filename, mmap_mode="r") if is_file else images
+        yield source[start : start + size]
+
+
+def _cache_key(paths: Sequence[Path]) -> str:
+    """Return a digest of the loader's version and of each file's path, size and time of change."""
+    digest = hashlib.sha256(f"{LOADER_VERSION} {IMAGE_SIZE} {LARGE_SIZE}".encode())
+    for path in paths:
+        try:
+            status = path.stat()
+        except OSError:
+            digest.update(f"\0{path}\0missing".encode(errors="surrogateescape"))
+        else:
+            digest.update(f"\0{path}\0{status.st_size}\0{status.st_mtime_ns}".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def _hold(folder: Path) -> None:
+    """Keep other processes from removing a folder until this one ends."""
+    if fcntl is not None and folder not in _in_use:
+        _in_use[folder] = (folder / "in_use").open("ab")
+        with contextlib.suppress(OSError):  # some network folders know no locks
+            fcntl.flock(_in_use[folder], fcntl.LOCK_SH)
+
+
+def _remove_others(folder: Path, kept: Path) -> None:
+    """Remove what lies in a folder for other lists of files, unless a process uses it."""
+    for path in folder.iterdir():
+        if path.is_dir() and path != kept and not _is_in_use(path):
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.suffix in (".npy", ".json"):  # of versions up to 1.0, which kept no key with them
+            path.unlink(missing_ok=True)
+
+
+def _is_in_use(folder: Path) -> bool:
+    if fcntl is None:
+        return folder in _in_use
+    try:
+        with (folder / "in_use").open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    return False
+
+
+def _require_free_space(folder: Path, needed: int) -> None:
+    """Refuse to start what would fill the disk: writing to a memory map on a full disk kills the process."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(f"'{folder}' has {free / 1e6:,.0f} MB free, the image cache needs {needed / 1e6:,.0f} MB")

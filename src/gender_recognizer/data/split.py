@@ -1,0 +1,242 @@
+"""Which picture is in which part: training, validation or test. Split once, kept in a run's split.csv, and read again.
+
+Contract: what `read_split` returns was a picture of that part for all that is known, and `matched` and `note` say how
+much that is; a run and its pictures may be copied anywhere.
+"""
+
+import csv
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gender_recognizer.data.samples import read_metadata
+from gender_recognizer.data.tables import read_table
+
+logger = logging.getLogger(__name__)
+
+PARTS = ("train", "validation", "test")
+
+Rows = dict[str, dict[str, str]]
+"""Rows of a split.csv by `file_name`."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The part of each picture of a folder, as a run's split.csv says.
+
+    Attributes:
+        parts: part by name, relative to the folder: one of `PARTS`, `unreadable` or `excluded`.
+        matched: `root`, the split is of this very folder; `names`, of a folder elsewhere whose pictures have the same
+            names (and lengths, where the split knows them); `none`, the split says nothing of this folder.
+        note: what a reader must know before believing it, in one line, or None.
+    """
+
+    parts: dict[str, str]
+    matched: str
+    note: str | None
+
+
+def read_split(path: Path, root: Path) -> Split:
+    """Return the part of each picture below `root` from the split.csv of a training run, wherever that was.
+
+    Raises:
+        ValueError: the table has other columns.
+    """
+    try:
+        table = read_table(path, ("part", "file_name", "root"), unknown=("utf-8", "surrogateescape"))
+    except ValueError as error:
+        raise ValueError(f"{error}: it is not the split.csv of a training run") from None
+    tables: defaultdict[str, Rows] = defaultdict(dict)
+    for row in table.rows.values():
+        tables[row["root"]][row["file_name"]] = row
+    here = str(root.resolve())
+    found = {folder: _same_files(rows, root) for folder, rows in tables.items()}
+    if here in tables:
+        return _match_root(path, tables[here], found[here], root)
+    return _match_names(path, tables, found, root)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Names of a split that are files below a folder: of the same length as then, of another, of an unknown one."""
+
+    same: set[str]
+    changed: set[str]
+    unknown: set[str]
+
+    @property
+    def usable(self) -> set[str]:
+        return self.same | self.unknown
+
+
+def _same_files(rows: Rows, root: Path) -> _Found:
+    found = _Found(set(), set(), set())
+    for name, row in rows.items():
+        try:
+            length = str((root / name).stat().st_size)
+        except (OSError, ValueError):
+            continue
+        known = row.get("bytes", "")
+        (found.unknown if not known else found.same if known == length else found.changed).add(name)
+    return found
+
+
+def _match_root(path: Path, rows: Rows, found: _Found, root: Path) -> Split:
+    """Return the split of this very folder; files that have changed since are in no part."""
+    parts = {name: row["part"] for name, row in rows.items() if name not in found.changed}
+    note = None
+    if found.changed:
+        note = (
+            f"{len(found.changed):,} pictures in '{root}' are other files than when '{path}' was written: it says "
+            "nothing of them."
+        )
+    return Split(parts, "root", note)
+
+
+def _match_names(path: Path, tables: dict[str, Rows], found: dict[str, _Found], root: Path) -> Split:
+    """Return the split of the folder whose files lie here now, if there is one."""
+    ranked = sorted(tables, key=lambda folder: len(found[folder].usable), reverse=True)
+    counts = [len(found[folder].usable) for folder in ranked]
+    if not counts or not counts[0]:
+        return Split({}, "none", _unknown(path, tables, root, "none of its pictures is here"))
+    if len(counts) > 1 and counts[0] == counts[1]:
+        return Split({}, "none", _unknown(path, tables, root, "they share their pictures' names"))
+    best = ranked[0]
+    rows, usable = tables[best], found[best].usable
+    if len(usable) < len(found[best].changed):
+        return Split({}, "none", _unknown(path, tables, root, "pictures of the same names here are other files"))
+    if not _is_most(usable, rows, root):
+        return Split({}, "none", _unknown(path, tables, root, f"only {len(usable):,} of its pictures are here"))
+    told = "names" if found[best].unknown else "names and lengths"
+    note = f"'{path}' was written for '{best}': {len(usable):,} pictures in '{root}' were found in it by their {told}."
+    return Split({name: rows[name]["part"] for name in usable}, "names", note)
+
+
+def _is_most(usable: set[str], rows: Rows, root: Path) -> bool:
+    """Say whether enough are known to mean the same pictures: half the split, or half of the files beside them."""
+    folders = {(root / name).parent for name in usable}
+    files = sum(entry.is_file() for folder in folders for entry in folder.iterdir())
+    return 2 * len(usable) >= min(len(rows), files)
+
+
+def _unknown(path: Path, tables: dict[str, Rows], root: Path, why: str) -> str:
+    folders = " and ".join(f"'{folder}'" for folder in tables) or "nothing"
+    return f"'{path}' is of {folders}, not of '{root}' ({why}): which of these pictures trained the model is not known."
+
+
+def write_split(path: Path, rows: list[dict[str, str]], roots: Sequence[Path]) -> None:
+    """Write a split.csv: the rows, the length of each file, and the columns of the metadata.
+
+    Args:
+        path: of the table.
+        rows: `part`, `file_name` and `root` of each picture, and what else is said of it.
+        roots: the folders that the names are relative to.
+    """
+    tables = {str(root.resolve()): read_metadata(root) for root in roots}
+    for row in rows:
+        file = Path(row["root"], row["file_name"])
+        row["bytes"] = str(file.stat().st_size) if file.is_file() else ""
+        known = tables[row["root"]].get(row["file_name"], {})
+        row |= {key: value for key, value in known.items() if key not in row}
+    names = list(dict.fromkeys(key for row in rows for key in row))
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        writer = csv.DictWriter(file, names, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def split_indices(groups: np.ndarray, targets: np.ndarray, fractions: Sequence[float], seed: int) -> list[np.ndarray]:
+    """Split samples at random into parts by class, all samples of a group into the same one.
+
+    Each part gets its share of each class's groups, and one at least of each class where there are enough. A group with
+    samples of several classes counts for the rarest of them.
+
+    Args:
+        groups: int64 `(N,)`, group of each sample.
+        targets: int64 `(N,)`, class of each sample.
+        fractions: share of each part, of the groups.
+        seed: seed of the split.
+
+    Returns:
+        For each part the sorted indices of its samples, int64.
+
+    Raises:
+        ValueError: a part with a fraction above 0 gets nothing.
+    """
+    parts = _assign(groups, targets, fractions, seed)
+    if any(fraction > 0 and not len(part) for fraction, part in zip(fractions, parts, strict=True)):
+        raise ValueError(_too_few(groups, targets, fractions, seed))
+    return parts
+
+
+def take_parts(
+    part_of: np.ndarray, groups: np.ndarray, targets: np.ndarray, fractions: Sequence[float], seed: int
+) -> list[np.ndarray]:
+    """Return the samples of ready parts; where there is none to validate on, a share of the training part becomes it.
+
+    Args:
+        part_of: names `(N,)`, of `PARTS`.
+        groups: int64 `(N,)`, group of each sample; parts that share one are warned of.
+        targets: int64 `(N,)`, class of each sample.
+        fractions: share of each part, of which the first two matter, and only without a validation part.
+        seed: of choosing that.
+
+    Returns:
+        For each part the sorted indices of its samples, int64.
+
+    Raises:
+        ValueError: the training part is too small to validate on some of it.
+    """
+    train, validation, test = (np.flatnonzero(part_of == part) for part in PARTS)
+    copies = np.isin(groups[np.concatenate([validation, test])], groups[train]).sum()
+    if copies:
+        logger.warning("%d pictures to validate or test on are near copies of training pictures", copies)
+    if not len(validation):
+        share = fractions[1] / (fractions[0] + fractions[1])
+        chosen = split_indices(groups[train], targets[train], (1 - share, share, 0.0), seed)
+        train, validation = train[chosen[0]], train[chosen[1]]
+    return [train, validation, test]
+
+
+def _assign(groups: np.ndarray, targets: np.ndarray, fractions: Sequence[float], seed: int) -> list[np.ndarray]:
+    names, group_of = np.unique(groups, return_inverse=True)
+    rarity = np.bincount(targets).argsort(kind="stable").argsort()  # 0 for the rarest class
+    stratum_of = np.full(len(names), len(rarity))
+    np.minimum.at(stratum_of, group_of, rarity[targets])
+    part_of = np.empty(len(names), np.int64)
+    random = np.random.default_rng(seed)
+    for stratum in np.unique(stratum_of):
+        members = random.permutation(np.flatnonzero(stratum_of == stratum))
+        part_of[members] = np.repeat(np.arange(len(fractions)), _shares(len(members), fractions))
+    return [np.flatnonzero(part_of[group_of] == part) for part in range(len(fractions))]
+
+
+def _shares(count: int, fractions: Sequence[float]) -> np.ndarray:
+    """Return how many of `count` groups each part gets, int64: the largest remainders are rounded up, none is empty."""
+    exact = count * np.array(fractions)
+    shares = np.floor(exact + 1e-9).astype(np.int64)
+    shares[np.argsort(shares - exact, kind="stable")[: count - shares.sum()]] += 1
+    for part in np.flatnonzero((shares == 0) & (np.array(fractions) > 0)):
+        if shares.max() > 1:
+            shares[shares.argmax()] -= 1
+            shares[part] += 1
+    return shares
+
+
+def _too_few(groups: np.ndarray, targets: np.ndarray, fractions: Sequence[float], seed: int) -> str:
+    """Return why samples cannot be split, and the way out."""
+    count = len(np.unique(groups))
+    if count == len(groups):
+        return f"{count} pictures are too few for the shares {list(fractions)}; add pictures"
+    train, validation, test = fractions
+    without_test = _assign(groups, targets, (train + test, validation), seed)
+    test_root = ", a folder of other pictures to test on (data.test_root=)" if all(map(len, without_test)) else ""
+    return (
+        f"the {len(groups)} pictures are {count} groups of near copies, such as frames of {count} videos, and a group "
+        f"stays in one part: too few groups for the shares {list(fractions)}. More of the same do not help; add other "
+        f"people and scenes{test_root}, or data.split=random, which lets copies of training pictures into the tests"
+    )
