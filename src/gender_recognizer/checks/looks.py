@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from gender_recognizer.data.dataset import read_blocks
 from gender_recognizer.evaluation.metrics import natural_order
-from gender_recognizer.labelling.labeller import Limits
+from gender_recognizer.labelling.records import Limits
 from gender_recognizer.pictures.opening import open_regular, read_size
 
 logger = logging.getLogger(__name__)

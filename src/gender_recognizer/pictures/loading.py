@@ -182,7 +182,7 @@ def _decode(image: Image.Image, max_pixels: int, finish: Callable[[Image.Image],
         if not draft:
             image.load()
         return finish(image)
-    except ValueError:
+    except (ValueError, MemoryError):
         raise
     except Exception as error:  # broken content makes Pillow's plugins raise almost any type
         raise ValueError(f"broken picture data: {error}") from None
