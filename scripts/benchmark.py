@@ -39,8 +39,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from gender_recognizer.labelling.labeller import Limits
 from gender_recognizer.labelling.local_engine import LocalEngine
+from gender_recognizer.labelling.records import Limits
 from gender_recognizer.labelling.result_log import ResultLog
 from gender_recognizer.models.model_file import BUNDLED_MODEL
 from gender_recognizer.models.predictor import Choice, available_cores, load_predictor

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from gender_recognizer import Recognizer
-from gender_recognizer.models.detector import CROP_SCALE, FaceDetector, cut_face
+from gender_recognizer.models.detector import CROP_SCALE, YuNet, cut_face
 from gender_recognizer.models.model_file import BUNDLED_MODEL
 from gender_recognizer.models.predictor import load_predictor
 from gender_recognizer.pictures.loading import convert_photograph
@@ -131,7 +131,7 @@ def measure_margins(crops: Path, count: int, tilt: float) -> dict[float, tuple[f
         count: pictures to try.
         tilt: in degrees.
     """
-    rng, detector, predictor = np.random.default_rng(0), FaceDetector(), load_predictor(BUNDLED_MODEL)
+    rng, detector, predictor = np.random.default_rng(0), YuNet(), load_predictor(BUNDLED_MODEL)
     paths = sorted(crops.glob("*/*.jpg"))
     images: dict[float, list[np.ndarray]] = {scale: [] for scale in SCALES}
     targets = []

@@ -3,8 +3,8 @@
 import time
 from pathlib import Path
 
-from gender_recognizer.labelling.labeller import Limits
 from gender_recognizer.labelling.ray_engine import RayEngine
+from gender_recognizer.labelling.records import Limits
 from gender_recognizer.models.model_file import BUNDLED_MODEL
 from gender_recognizer.models.predictor import Choice
 from gender_recognizer.pictures.listing import Folder

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,21 @@ def run(*arguments, cwd=PROJECT, timeout=120, **variables):
 def process(*arguments, **options):
     """Run `scripts/process.py`."""
     return run(PROJECT / "scripts/process.py", *arguments, **options)
+
+
+def start(*arguments, **options):
+    """Start `scripts/process.py`."""
+    command = [sys.executable, PROJECT / "scripts/process.py", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def wait_for_records(path, count, running):
+    """Wait until a log has so many records; says whether the run was still going."""
+    while running.poll() is None:
+        if path.exists() and path.read_bytes().count(b"\n") > count:
+            return True
+        time.sleep(0.005)
+    return False
 
 
 def read_records(path):

@@ -27,6 +27,9 @@ from conftest import (
 )
 from train import train as train_in_process
 
+from gender_recognizer.arguments import read_arguments
+from gender_recognizer.cli import read_settings
+from gender_recognizer.labelling.settings import LabelSettings
 from gender_recognizer.models.predictor import load_predictor
 from gender_recognizer.pictures.loading import load_image
 
@@ -158,12 +161,10 @@ NAMES = [
 
 
 def test_every_name_of_a_folder_works(tmp_path, pictures):
-    sys.path.insert(0, str(PROJECT / "scripts"))
-    from process import read_settings
-
     for name in NAMES:
         for arguments in ([name], [f"input_dir={name}"], [f"input_dir={name}", "batch_size=3"]):
-            assert read_settings(arguments)["input_dir"] == name
+            overrides = read_arguments(arguments, LabelSettings, "input_dir").overrides
+            assert read_settings("label", overrides).input_dir == [name]
     folder = pictures.rename(tmp_path / "a=b [x] 'é' ${y},~")
     for argument in (folder.name, f"input_dir={folder.name}"):
         done = process(argument, f"output_path={tmp_path}/out.json", cwd=tmp_path)

@@ -4,8 +4,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gender_recognizer.labelling.labeller import Record
     from gender_recognizer.labelling.recognizer import Recognizer
+    from gender_recognizer.labelling.records import Record
 
 # Each of these is read when a library that reports to its makers is imported, so it is set before anything else is.
 # ONNX Runtime: `disable_telemetry_events()` comes too late. What the user has set stays.
@@ -30,7 +30,7 @@ def __getattr__(name: str) -> Any:
 
         return Recognizer
     if name == "Record":
-        from gender_recognizer.labelling.labeller import Record
+        from gender_recognizer.labelling.records import Record
 
         return Record
     raise AttributeError(f"module 'gender_recognizer' has no attribute '{name}'")

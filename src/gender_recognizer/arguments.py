@@ -92,7 +92,10 @@ def option_types(settings: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def suggest(name: str, settings: type) -> str:
     """Return what to say of an option that does not exist."""
-    near = difflib.get_close_matches(name, [key for key, _ in option_types(settings)], 1)
+    known = [key for key, _ in option_types(settings)]
+    if name in known:
+        return f"'{name}' is an option of {name.partition('.')[0]}, which was not chosen"
+    near = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]}?" if near else "--help shows what there is"
     return f"unknown option '{name}'; {hint}"
 

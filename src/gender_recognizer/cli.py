@@ -9,6 +9,7 @@ import inspect
 import logging
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -94,11 +95,14 @@ def main(name: str, arguments: Sequence[str] | None = None) -> int:
         print(_help(command))
         return 0
     try:
-        return _run(name, command, arguments)
+        code = _run(name, command, arguments)
     except MISTAKES as error:
-        return _report(error)
+        code = _report(error)
     except KeyboardInterrupt:
-        return STOPPED
+        code = STOPPED
+    if code == STOPPED:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: one more Ctrl-C does not change the exit code
+    return code
 
 
 def _run(name: str, command: Command, arguments: list[str]) -> int:

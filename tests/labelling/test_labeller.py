@@ -3,7 +3,8 @@ import pytest
 from conftest import BLUE, RED, Redness, save_picture
 from PIL import Image
 
-from gender_recognizer.labelling.labeller import Labeller, Limits
+from gender_recognizer.labelling.labeller import Labeller
+from gender_recognizer.labelling.records import Limits
 from gender_recognizer.pictures.listing import Folder
 from gender_recognizer.pictures.loading import load_image
 

@@ -2,14 +2,14 @@
 
 import json
 import os
-import sys
 
 import pytest
 from conftest import PROJECT, process, read_records
 from PIL import Image
 
-from gender_recognizer.labelling.labeller import Limits
+from gender_recognizer.cli import main
 from gender_recognizer.labelling.local_engine import LocalEngine
+from gender_recognizer.labelling.records import Limits
 from gender_recognizer.models.model_file import BUNDLED_MODEL
 from gender_recognizer.models.predictor import Choice
 from gender_recognizer.pictures.listing import File, Folder
@@ -17,7 +17,8 @@ from gender_recognizer.pictures.listing import File, Folder
 ray = pytest.importorskip("ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 
-from gender_recognizer.labelling.ray_engine import RayEngine, RemoteFolder  # noqa: E402
+from gender_recognizer.labelling.ray_engine import RayEngine  # noqa: E402
+from gender_recognizer.labelling.remote_folder import RemoteFolder  # noqa: E402
 
 SAMPLE = PROJECT / "data/sample"
 MODEL = Choice(BUNDLED_MODEL, "cpu", "a test")
@@ -65,9 +66,7 @@ def test_records_are_those_of_the_local_engine(cluster, tmp_path, batch_size):
     assert sorted(found, key=lambda record: record.file) == expected
 
 
-def test_faces_of_photographs_are_those_of_the_local_engine(cluster, tmp_path, monkeypatch):
-    import process as script
-
+def test_faces_of_photographs_are_those_of_the_local_engine(cluster, tmp_path):
     (tmp_path / "in").mkdir()
     for count in range(4):
         photograph = Image.new("RGB", (800, 250), "grey")
@@ -78,8 +77,7 @@ def test_faces_of_photographs_are_those_of_the_local_engine(cluster, tmp_path, m
     options = [str(tmp_path / "in"), "faces=crop", "batch_size=2"]
     for engine in ("local", "ray"):
         arguments = [*options, f"engine={engine}", f"output_path={tmp_path}/{engine}.json"]
-        monkeypatch.setattr(sys, "argv", ["process.py", *arguments])
-        assert script.main() == 3
+        assert main("label", arguments) == 3
     assert list(json.loads((tmp_path / "ray.json").read_text())) == [
         f"{count}.png#{face}" for count in range(4) for face in range(count)
     ]
@@ -146,11 +144,8 @@ def bucket():
     server.stop()
 
 
-def test_a_folder_of_an_object_store_gives_the_same_files(cluster, tmp_path, bucket, monkeypatch, capsys):
-    import process as script
-
-    monkeypatch.setattr(sys, "argv", ["process.py", bucket, "engine=ray", f"output_path={tmp_path}/out.json"])
-    assert script.main() == 3
+def test_a_folder_of_an_object_store_gives_the_same_files(cluster, tmp_path, bucket, capsys):
+    assert main("label", [bucket, "engine=ray", f"output_path={tmp_path}/out.json"]) == 3
     last = capsys.readouterr().err.splitlines()[-1]
     assert "22 files: 21 labelled" in last
     assert "2 ignored, 1 failed" in last
@@ -177,10 +172,10 @@ def test_any_kind_of_store_that_fsspec_knows_is_listed_and_read():
     assert [(file.name, file.size) for file in files] == [("a.jpg", FACES[0].stat().st_size), ("sub/b.png", 1)]
     assert folder.ignored == 1
     store.rm("/faces/sub/b.png")
-    read, contents = folder.read(files)
-    assert contents == [FACES[0].read_bytes(), b""]
-    assert read[0].problem is None
-    assert read[1].problem
+    (first, content), (second, nothing) = folder.fetch(files)
+    assert (first.problem, content) == (None, FACES[0].read_bytes())
+    assert second.problem
+    assert nothing == b""
 
 
 @pytest.mark.parametrize("uri", ["s3://faces/missing?scheme=http&endpoint_override=127.0.0.1:1", "nothing://x/y"])

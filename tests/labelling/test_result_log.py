@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from gender_recognizer.labelling.labeller import Limits, Record
+from gender_recognizer.labelling.records import Limits, Record
+from gender_recognizer.labelling.result_files import WRITERS
 from gender_recognizer.labelling.result_log import ResultLog
 from gender_recognizer.pictures.listing import File
 
@@ -228,3 +229,154 @@ def test_a_photograph_that_failed_before_has_only_its_faces_after(path):
     summary = log.finish()
     assert (summary.files, summary.statuses) == (1, {"labelled": 2})
     assert path.with_suffix(".jsonl").read_bytes().count(b"\n") == 3
+
+
+def damages():
+    """Return, by name, what becomes of a finished log, and which of its files 0.jpg to 5.jpg have to be done again."""
+    everything = [f"{index}.jpg" for index in range(6)]
+
+    def lines_with(number, line):
+        return lambda whole: b"".join([*whole.splitlines(True)[:number], line, *whole.splitlines(True)[number + 1 :]])
+
+    def zeros(start, stop):
+        return lambda whole: whole[:start] + bytes(len(whole[start:stop])) + whole[stop:]
+
+    return {
+        "first page of zeros": (zeros(0, 150), everything),
+        "nothing but zeros": (zeros(0, None), everything),
+        "torn head": (lambda whole: whole[20:], everything),
+        "half a head": (lambda whole: whole[:20], everything),
+        "head is no object": (lines_with(0, b"[]\n"), everything),
+        "empty": (lambda whole: b"", everything),
+        "zeros at the end": (lambda whole: whole + bytes(300), []),
+        "zeros in the middle": (zeros(250, 280), None),
+        "zeros over two lines": (zeros(180, 320), None),
+        "half a record": (lines_with(3, b'{"file": "2.jpg", "sta{"file": "3.jpg"}\n'), ["2.jpg"]),
+        "a list": (lines_with(3, b"[]\n"), ["2.jpg"]),
+        "a number": (lines_with(3, b"5\n"), ["2.jpg"]),
+        "an empty line": (lines_with(3, b"\n"), ["2.jpg"]),
+        "deep brackets": (lines_with(3, b"[" * 100_000 + b"\n"), ["2.jpg"]),
+        "no UTF-8": (lines_with(3, b'{"file": "\xff"}\n'), ["2.jpg"]),
+        "no file": (lines_with(3, b'{"status": "labelled"}\n'), ["2.jpg"]),
+        "a file that is a number": (lines_with(3, b'{"file": 3, "status": "failed"}\n'), ["2.jpg"]),
+        "an unknown field": (lines_with(3, b'{"file": "2.jpg", "status": "failed", "frames": 2}\n'), ["2.jpg"]),
+        "an unknown status": (lines_with(3, b'{"file": "2.jpg", "status": "done"}\n'), ["2.jpg"]),
+        "no label": (lines_with(3, b'{"file": "2.jpg", "status": "labelled", "probability": 0.5}\n'), ["2.jpg"]),
+        "no number": (
+            lines_with(3, b'{"file": "2.jpg", "status": "labelled", "label": "a", "probability": NaN}\n'),
+            ["2.jpg"],
+        ),
+        "a size that is text": (lines_with(3, b'{"file": "2.jpg", "status": "blank", "size": "5"}\n'), ["2.jpg"]),
+        "a face of none": (lines_with(3, b'{"file": "2.jpg#0", "status": "blank", "face": 0}\n'), ["2.jpg"]),
+    }
+
+
+@pytest.mark.parametrize("name", damages())
+def test_damaged_logs_are_survived_and_end_in_the_files_of_an_undamaged_one(path, name):
+    damage, again = damages()[name]
+    files = [file(f"{index}.jpg") for index in range(6)]
+    label_all(path, files)
+    whole = path.read_bytes(), path.with_suffix(".jsonl").read_bytes()
+    path.with_suffix(".jsonl").write_bytes(damage(whole[1]))
+    log = ResultLog(path, HEAD, Limits())
+    new = list(log.skip_done(files))
+    if again is None:
+        assert 0 < len(new) < 4
+    else:
+        assert [one.name for one in new] == again
+    said = bool(log.problem or log.damaged)
+    assert said == (name not in ("empty", "zeros at the end"))
+    log.finish(complete=False)  # stopped at once: nothing that is damaged is left
+    log = ResultLog(path, HEAD, Limits())
+    assert (log.problem, log.damaged) == (None, 0)
+    assert list(log.skip_done(files)) == new
+    log.add([record(one.name) for one in new])
+    log.finish()
+    assert (path.read_bytes(), path.with_suffix(".jsonl").read_bytes()) == whole
+
+
+def test_a_photograph_whose_faces_were_damaged_is_done_again(path):
+    log = ResultLog(path, HEAD, Limits())
+    log.add([*faces_of("a.jpg", 2), *faces_of("b.jpg", 3), *faces_of("c.jpg", 1)])
+    log.finish()
+    lines = path.with_suffix(".jsonl").read_bytes().splitlines(keepends=True)
+    for missing, new in ((1, "a.jpg"), (2, "a.jpg"), (3, "b.jpg"), (4, "b.jpg"), (5, "b.jpg"), (6, "c.jpg")):
+        for line in (b"", b"\0\0\n"):
+            path.with_suffix(".jsonl").write_bytes(b"".join([*lines[:missing], line, *lines[missing + 1 :]]))
+            log = ResultLog(path, HEAD, Limits())
+            left = [one.name for one in log.skip_done([file("a.jpg"), file("b.jpg"), file("c.jpg")])]
+            assert left == [new]
+            log.add(faces_of(new, {"a.jpg": 2, "b.jpg": 3, "c.jpg": 1}[new]))
+            log.finish()
+            assert path.with_suffix(".jsonl").read_bytes() == b"".join(lines)
+
+
+def test_a_log_stays_locked_when_its_damage_has_been_mended(path):
+    label_all(path, [file("a.jpg"), file("b.jpg")])
+    log_path = path.with_suffix(".jsonl")
+    log_path.write_bytes(log_path.read_bytes().replace(b'"status"', b"\0", 1))
+    log = ResultLog(path, HEAD, Limits())
+    assert log.damaged == 1
+    with pytest.raises(ValueError, match="in use by another run"):
+        ResultLog(path, HEAD, Limits())
+    log.finish()
+
+
+def test_every_file_is_on_the_disk_before_it_takes_its_place(path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: calls.append("fsync"))
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", lambda *paths: (calls.append(str(paths[1])), replace(*paths)))
+    log = ResultLog(path, HEAD, Limits())
+    log.add([record("b.jpg"), record("a.jpg")])  # which has to be sorted
+    log.finish(["json", "jsonl", "csv"])
+    places = [index for index, call in enumerate(calls) if call != "fsync"]
+    assert sorted(calls[index] for index in places) == sorted(str(path.with_suffix(f".{name}")) for name in SUFFIXES)
+    assert all(calls[index - 1] == "fsync" for index in places)
+
+
+SUFFIXES = ("json", "jsonl", "csv")
+
+
+def test_an_error_while_results_are_written_leaves_the_old_ones(path, monkeypatch):
+    label_all(path, [file("a.jpg")])
+    before = path.read_bytes()
+    log = ResultLog(path, HEAD, Limits())
+    log.add([record("b.jpg")])
+    monkeypatch.setattr(os, "fsync", broken_disk)
+    with pytest.raises(OSError, match="disk"):
+        log.finish()
+    assert path.read_bytes() == before
+    assert {one.name for one in path.parent.iterdir()} == {"out.json", "out.jsonl"}
+
+
+def broken_disk(descriptor):
+    raise OSError("disk")
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_names_that_a_spreadsheet_would_run_are_harmless_in_the_csv_alone(path, start):
+    name = f"{start}cmd|calc.jpg"
+    log = ResultLog(path, HEAD, Limits())
+    log.add([Record(name, "labelled", f"{start}male", 0.75, size=5, modified=7)])
+    log.finish(SUFFIXES)
+    with path.with_suffix(".csv").open(newline="") as table:
+        (row,) = csv.DictReader(table)
+    assert (row["file"], row["label"], row["probability"]) == (f"'{name}", f"'{start}male", "0.75")
+    assert json.loads(path.read_text()) == {name: f"{start}male"}
+
+
+def test_a_format_is_added_by_a_writer(path, monkeypatch):
+    class Names:
+        def __init__(self, file):
+            self.file = file
+
+        def write(self, record):
+            self.file.write(f"{record.file}\n")
+
+        def finish(self):
+            self.file.write("end\n")
+
+    monkeypatch.setitem(WRITERS, "txt", Names)
+    label_all(path, [file("a.jpg"), file("b.jpg")], formats=["json", "jsonl", "txt"])
+    assert path.with_suffix(".txt").read_text() == "a.jpg\nb.jpg\nend\n"

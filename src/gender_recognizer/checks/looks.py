@@ -12,7 +12,7 @@ from torch.nn import functional
 from gender_recognizer.data.cache import read_blocks
 from gender_recognizer.data.samples import class_counts
 from gender_recognizer.evaluation.metrics import natural_order
-from gender_recognizer.labelling.labeller import Limits
+from gender_recognizer.labelling.records import Limits
 from gender_recognizer.pictures.opening import open_regular, read_size
 
 MAX_VALUES = 30

@@ -14,7 +14,7 @@ from gender_recognizer.checks.looks import BLURRED, DARK
 from gender_recognizer.data.duplicates import NEAR_COPY
 from gender_recognizer.data.samples import IMBALANCE_WARNING
 from gender_recognizer.evaluation.pages import figure_image, thumbnail, write_page
-from gender_recognizer.labelling.labeller import Limits
+from gender_recognizer.labelling.records import Limits
 
 SHOWN = 48
 """Pictures or groups of a kind that the page shows; check.json has all."""

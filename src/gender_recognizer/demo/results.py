@@ -13,9 +13,9 @@ from markupsafe import Markup
 from gender_recognizer.demo.uploads import Refusal
 from gender_recognizer.evaluation.pages import render, thumbnail
 from gender_recognizer.evaluation.saliency import overlay, saliency_maps
-from gender_recognizer.labelling.labeller import LABELLED, Record
 from gender_recognizer.labelling.recognizer import Recognizer
-from gender_recognizer.labelling.result_files import ResultWriters
+from gender_recognizer.labelling.records import LABELLED, Record
+from gender_recognizer.labelling.result_files import ResultFiles
 from gender_recognizer.models.predictor import Predictor
 from gender_recognizer.pictures.listing import File
 
@@ -83,9 +83,9 @@ def result_bytes(records: Sequence[Record], form: str) -> bytes:
     """
     with TemporaryDirectory() as folder:
         path = Path(folder, "process_results.json")
-        with ResultWriters(path, {form}) as writers:
+        with ResultFiles(path, {form}) as files:
             for record in records:
-                writers.write(record)
+                files.write(record)
         return path.with_suffix(f".{form}").read_bytes()
 
 
@@ -103,7 +103,7 @@ def _card(record: Record, image: np.ndarray | None, saliency: np.ndarray | None)
         reason=record.reason,
         label=record.label,
         probability=record.probability,
-        note=f"the first of {record.frames} frames" if record.frames else None,
+        note=f"the first of {record.pages} pages" if record.pages else None,
         image=None if image is None else thumbnail(image, f"{record.file} as the network sees it"),
         saliency=None if saliency is None else thumbnail(overlay(image, saliency), "what speaks for its label"),
     )

@@ -1,18 +1,16 @@
-"""The local engine: processes that read, decode and label side by side, and outlive a file that kills one of them."""
+"""The local engine: processes that read, decode and label side by side, and outlive a file that ends one of them."""
 
-import multiprocessing
-import os
-import signal
-import sys
-import threading
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from gender_recognizer.labelling.labeller import Labeller, Limits, Record, batched
+from gender_recognizer.labelling.engines import batched, sliding_window
+from gender_recognizer.labelling.labeller import Labeller, Pair, Reader
+from gender_recognizer.labelling.records import Limits, Record
+from gender_recognizer.labelling.workers import Crew, Task
+from gender_recognizer.models.detector import Detector
 from gender_recognizer.models.model_file import ModelInfo
 from gender_recognizer.models.predictor import Choice, load_predictor
 from gender_recognizer.pictures.listing import File
@@ -20,119 +18,120 @@ from gender_recognizer.pictures.listing import File
 AHEAD = 3
 """Batches that are under way for each worker."""
 
+Fetch = Callable[[list[File]], Iterator[tuple[File, bytes | None]]]
+"""Yields files with their contents, where they are not in the machine's own folders."""
+
 
 class LocalEngine:
     """Workers that label files; each takes a batch through all its steps, so that no core waits for a slow step.
 
-    The workers of an ONNX model on the CPU are processes: threads, which hand Python's lock to and fro, reached 82 %
-    of the ceiling of decoding and network on two cores where processes reached 87 % (medians of 5 rounds). With torch
-    they are threads, so that its memory is taken once.
+    They are processes: threads, which hand Python's lock to and fro, reached 82 % of the ceiling of decoding and
+    network on two cores where processes reached 87 % (medians of 5 rounds), and a thread that a file holds cannot be
+    ended. A model in torch or on a GPU is loaded once, in this process; then the workers only read.
     """
 
-    def __init__(self, choice: Choice, limits: Limits, num_workers: int, batch_size: int) -> None:
+    def __init__(
+        self,
+        choice: Choice,
+        limits: Limits,
+        num_workers: int,
+        batch_size: int,
+        detector: Detector | None = None,
+        fetch: Fetch | None = None,
+    ) -> None:
         """Start the workers.
 
         Args:
             choice: model file and device.
-            limits: what is read and decided.
+            limits: what is read and decided, and what a file may take.
             num_workers: how many; the number of cores is best.
             batch_size: pictures that a worker takes at once; labels do not depend on it.
+            detector: finds faces where the limits ask for them; None for `YuNet`.
+            fetch: how files are read; None for `open`.
+
+        Raises:
+            ValueError: the limits ask for faces, and the extra `faces` is not installed.
         """
-        self.choice, self.limits = choice, limits
-        self.num_workers, self.batch_size = num_workers, batch_size
+        self._ahead, self._batch_size = AHEAD * num_workers, batch_size
+        self._labeller: Labeller | None = None
         if choice.path.suffix == ".onnx" and choice.device == "cpu":
-            self._function = _label
-            self._executor = self._start(num_workers)
-            self._info = self._executor.submit(_get_info)
+            self._crew = Crew(partial(_start_labelling, choice.path, limits, detector, fetch), limits, num_workers)
         else:
-            labeller = Labeller(load_predictor(choice.path, choice.device), limits)
-            self._function = labeller.label_files
-            self._executor = ThreadPoolExecutor(num_workers)
-            self._info = self._executor.submit(lambda: labeller.predictor.info)
+            self._crew = Crew(partial(_start_reading, limits, detector, fetch), limits, num_workers)
+            self._labeller = Labeller(load_predictor(choice.path, choice.device, num_workers), limits, detector)
+        self._threads = ThreadPoolExecutor(num_workers)  # each waits for the answer of one process
 
     @property
     def info(self) -> ModelInfo:
-        """Return what the model file says of itself, once a worker has loaded it.
+        """What the model file says of itself, once a worker has loaded it.
 
         Raises:
             ValueError: the file is not a model of ours.
         """
-        return self._info.result()
+        return self._crew.wait() if self._labeller is None else self._labeller.predictor.info
+
+    @property
+    def pids(self) -> list[int | None]:
+        """The numbers of the workers' processes."""
+        return self._crew.pids
 
     def label(self, files: Iterable[File]) -> Iterator[list[Record]]:
         """Yield the records of files, in order, in batches."""
-        batches = batched(files, self.batch_size)
-        running: deque[tuple[list[File], Future]] = deque()
-        while True:
-            missing = AHEAD * self.num_workers - len(running)
-            running.extend((batch, self._submit(batch)) for batch in islice(batches, missing))
-            if not running:
-                return
-            try:
-                records = running[0][1].result()
-            except BrokenProcessPool:
-                for batch, _ in running:
-                    yield self._label_one_by_one(batch)
-                running.clear()
-                self._executor = self._start(self.num_workers)
-            else:
-                running.popleft()
-                yield records
+        batches = batched(files, self._batch_size)
+        if self._labeller is None:
+            return sliding_window(batches, lambda batch: self._threads.submit(self.label_batch, batch), self._ahead)
+        answers = sliding_window(batches, lambda batch: self._threads.submit(self._read, batch), self._ahead)
+        return map(self._labeller.label_pictures, answers)
+
+    def label_batch(self, files: list[File]) -> list[Record]:
+        """Return the records of files, which one worker reads; as many threads as there are workers may call this."""
+        if self._labeller is None:
+            return self._crew.ask(files, _fail)
+        return self._labeller.label_pictures(self._read(files))
+
+    def _read(self, files: list[File]) -> list[Pair]:
+        return self._crew.ask(files, _fail_reading)
 
     def close(self) -> None:
-        """Stop the workers, once they have done the batch they are at.
-
-        Not waiting for them would now and then end Python with "Bad file descriptor": its own clean-up at exit wakes
-        a thread that is closing its pipe at that moment.
-        """
-        self._executor.shutdown(cancel_futures=True)
-
-    def _start(self, num_workers: int) -> Executor:
-        context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-        return ProcessPoolExecutor(num_workers, context, _start_worker, (self.choice.path, self.limits))
-
-    def _submit(self, batch: list[File]) -> Future:
+        """End the workers at once, whatever they are at: what they have done is in the records that were yielded."""
         try:
-            return self._executor.submit(self._function, batch)
-        except BrokenProcessPool as error:
-            future: Future = Future()
-            future.set_exception(error)
-            return future
-
-    def _label_one_by_one(self, batch: list[File]) -> list[Record]:
-        """Return the records of files of which one, perhaps, kills the process that reads it."""
-        records, executor = [], self._start(1)
-        for file in batch:
-            try:
-                records += executor.submit(_label, [file]).result()
-            except BrokenProcessPool:
-                reason = "the process that read it died: broken, or too large for the memory"
-                records.append(Record(file.name, reason=reason))
-                executor = self._start(1)
-        executor.shutdown()
-        return records
+            self._crew.close()
+        finally:
+            self._crew.close()  # a second Ctrl-C may have come in between
+            self._threads.shutdown(cancel_futures=True)
 
 
-_labeller: Labeller | ValueError | None = None
+def _fail(file: File, reason: str) -> Record:
+    return Record(file.name, reason=reason, size=file.size, modified=file.modified)
 
 
-def _start_worker(path: Path, limits: Limits) -> None:
-    """Load the model into this process, and see to it that the process ends with its parent."""
-    global _labeller
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
-    try:
-        _labeller = Labeller(load_predictor(path), limits)
-    except ValueError as error:
-        _labeller = error
+def _fail_reading(file: File, reason: str) -> Pair:
+    return _fail(file, reason), None
 
 
-def _get_info() -> ModelInfo:
-    if isinstance(_labeller, ValueError):
-        raise _labeller
-    return _labeller.predictor.info
+def _start_reading(limits: Limits, detector: Detector | None, fetch: Fetch | None) -> tuple[Task, bool]:
+    """Return a task that turns files into pairs of records and pictures."""
+    reader, fetch = Reader(limits, detector), fetch or _open
+
+    def read(files: list[File], note: Callable[[int], None]) -> list[Any]:
+        pairs: list[Pair] = []
+        for position, (file, content) in enumerate(fetch(files)):
+            note(position)
+            pairs += reader.read(file, content)
+            note(-1)
+        return pairs
+
+    return read, True
 
 
-def _label(files: list[File]) -> list[Record]:
-    return _labeller.label_files(files)
+def _start_labelling(
+    path: Path, limits: Limits, detector: Detector | None, fetch: Fetch | None
+) -> tuple[Task, ModelInfo]:
+    """Return a task that turns files into records, and what the model says of itself."""
+    labeller = Labeller(load_predictor(path), limits, detector)
+    read, _ = _start_reading(limits, labeller.reader.detector, fetch)
+    return (lambda files, note: labeller.label_pictures(read(files, note))), labeller.predictor.info
+
+
+def _open(files: list[File]) -> Iterator[tuple[File, None]]:
+    return ((file, None) for file in files)

@@ -1,29 +1,38 @@
 """The Ray engine: the same labelling on all cores of a cluster. Needs the extra `ray`.
 
-Its files lie in folders that all machines see, or in object stores such as s3:// and gs://. They are read where
-they are labelled; Ray Data's own reader, `read_binary_files`, ends the whole job at one file that cannot be read.
+Its files lie in folders that all machines see, or in object stores. They are read where they are labelled, each by a
+process beside Ray's own, so that a file may end that process and no more. Ray Data is not used: it ends the whole job
+at one file that cannot be read, and has no time limit for a file.
 """
 
-import logging
+import ipaddress
 import os
 import pickle
+import secrets
 import socket
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from gender_recognizer.labelling.labeller import Labeller, Limits, Record, batched
+from gender_recognizer.labelling.engines import batched, sliding_window
+from gender_recognizer.labelling.labeller import Labeller
+from gender_recognizer.labelling.local_engine import AHEAD, Fetch, LocalEngine
+from gender_recognizer.labelling.records import Limits, Record
+from gender_recognizer.models.detector import Detector
 from gender_recognizer.models.predictor import Choice, load_predictor
-from gender_recognizer.pictures.listing import File, is_picture_name
+from gender_recognizer.pictures.listing import File
 
 if TYPE_CHECKING:
-    from pyarrow.fs import FileSystem
     from ray import ObjectRef
 
-READERS = 16
-"""Files of an object store that a worker reads at the same time."""
+TRIES = 5
+"""How many actors may be lost while they are at one batch before its files are given up."""
+
+LOST = f"the machine that read it was lost {TRIES} times"
 
 
 class RayEngine:
@@ -32,6 +41,7 @@ class RayEngine:
     Attributes:
         info: what the model file says of itself.
         dashboard: address of the cluster's page; None if it has none.
+        num_workers: number of actors.
     """
 
     def __init__(
@@ -41,71 +51,191 @@ class RayEngine:
         batch_size: int = 256,
         num_workers: int | None = None,
         address: str | None = None,
-        remote: "RemoteFolder | None" = None,
+        listen: bool = False,
+        detector: Detector | None = None,
+        fetch: Fetch | None = None,
     ) -> None:
         """Join a cluster, or start one on this machine.
 
         Args:
             choice: model file and device; its content is sent to the workers.
-            limits: what is read and decided.
-            batch_size: pictures in one task.
+            limits: what is read and decided, and what a file may take.
+            batch_size: pictures that an actor takes at once.
             num_workers: actors, with a core each; None for as many as the cluster has cores.
             address: of a running cluster, `host:port` or `auto`; None to start one.
-            remote: where the files are, if not in the machines' own folders.
+            listen: let a cluster that is started here listen on addresses that other machines reach.
+            detector: finds faces where the limits ask for them; None for `YuNet`.
+            fetch: how files are read; None for `open`, in folders that all machines see.
 
         Raises:
-            ValueError: Ray or what the limits ask for is not installed, there is no such cluster, or the file is not a
-                model of ours.
+            ValueError: Ray or what the limits ask for is not installed, there is no such cluster, none can be started,
+                or the file is not a model of ours.
         """
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        try:
-            import ray
-        except ImportError:
-            raise ValueError("engine=ray needs the extra ray: pip install 'gender_recognizer[ray]'") from None
-        self.info = Labeller(load_predictor(choice.path), limits).predictor.info
-        self.batch_size, self._device, self._remote = batch_size, choice.device, remote
-        self._leave = not ray.is_initialized()
-        _require_answer(address)
-        try:
-            context = ray.init(address or "local", ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, RuntimeError, OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(f"ray.address is '{address}', but no Ray cluster answers there: {reason}") from None
+        self.info = Labeller(load_predictor(choice.path), limits, detector).predictor.info
+        context, self._leave = _join(address, listen)
+        import ray
+
         self.dashboard = context.dashboard_url or None
-        model = [ray.put(choice.path.read_bytes())]  # in a list, so that a worker that is started again still finds it
-        self._arguments = (model, choice.path.suffix, choice.device, limits, remote)
+        self._device, self._batch_size, self._is_remote = choice.device, batch_size, fetch is not None
+        model = [ray.put(choice.path.read_bytes())]  # in a list, so that an actor gets the reference
+        self._arguments = (model, choice.path.suffix, choice.device, limits, detector, fetch)
         self.num_workers = num_workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        self._idle: SimpleQueue[Any] = SimpleQueue()
+        self._actors: list[Any] = []
+        self._threads = ThreadPoolExecutor(self.num_workers)  # each waits for the answer of one actor
 
     def label(self, files: Iterable[File]) -> Iterator[list[Record]]:
-        """Yield the records of files in batches, in the order in which they are done."""
-        import ray
-
-        settings = ray.data.DataContext.get_current()
-        settings.enable_progress_bars = False
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
-        files = (file if self._remote else file._replace(path=str(Path(file.path).absolute())) for file in files)
-        tasks = [pickle.dumps(batch) for batch in batched(files, self.batch_size)]
-        if not tasks:
-            return
-        dataset = ray.data.from_items([{"files": task} for task in tasks], override_num_blocks=len(tasks))
-        done = dataset.map_batches(
-            _Worker,
-            batch_size=None,
-            fn_constructor_args=self._arguments,
-            compute=ray.data.ActorPoolStrategy(size=min(self.num_workers, len(tasks))),
-            num_cpus=1,
-            num_gpus=1 if self._device == "cuda" else 0,
-        )
-        for batch in done.iter_batches(batch_size=None):
-            for records in batch["records"]:
-                yield pickle.loads(records)
+        """Yield the records of files, in order, in batches."""
+        if not self._is_remote:
+            files = (file._replace(path=str(Path(file.path).absolute())) for file in files)
+        batches = batched(files, self._batch_size)
+        return sliding_window(batches, lambda batch: self._threads.submit(self._ask, batch), AHEAD * self.num_workers)
 
     def close(self) -> None:
-        """Leave the cluster, and stop it if it was started here."""
+        """End the actors at once, leave the cluster, and stop it if it was started here."""
         import ray
 
-        if self._leave:
-            ray.shutdown()
+        try:
+            for actor in self._actors:
+                with suppress(Exception):  # it is gone already
+                    ray.kill(actor)
+            for _ in range(self.num_workers):
+                self._idle.put(EOFError("the actors were ended"))
+            self._threads.shutdown(cancel_futures=True)
+        finally:
+            if self._leave:
+                ray.shutdown()
+
+    def _ask(self, files: list[File]) -> list[Record]:
+        """Return the records of files, from the first actor that is idle and does not go away over it."""
+        import ray
+
+        for _ in range(TRIES):
+            actor = self._take_actor()
+            try:
+                records = pickle.loads(ray.get(actor.label.remote(pickle.dumps(files))))
+            except ray.exceptions.RayActorError:
+                self._add_actor()
+                continue
+            self._idle.put(actor)
+            return records
+        return [Record(file.name, reason=LOST) for file in files]
+
+    def _take_actor(self) -> Any:
+        if len(self._actors) < self.num_workers:
+            self._add_actor()
+        actor = self._idle.get()
+        if isinstance(actor, Exception):
+            raise actor
+        return actor
+
+    def _add_actor(self) -> None:
+        """Ask for an actor, which is idle once the cluster has a core for it and it has loaded the model."""
+        import ray
+
+        options: dict[str, Any] = {"num_cpus": 1, "num_gpus": 1 if self._device == "cuda" else 0}
+        actor = ray.remote(**options)(_Actor).remote(*self._arguments)
+        self._actors.append(actor)
+
+        def add(ready: Any) -> None:
+            try:
+                problem = ready.result()
+            except ray.exceptions.RayActorError:  # its machine was lost meanwhile
+                self._add_actor()
+            except Exception as error:
+                self._idle.put(error)
+            else:
+                self._idle.put(ValueError(problem) if problem else actor)
+
+        actor.problem.remote().future().add_done_callback(add)
+
+
+class _Actor:
+    """One copy of the model, and one process that reads, on some machine of the cluster."""
+
+    def __init__(
+        self,
+        model: list["ObjectRef"],
+        suffix: str,
+        device: str,
+        limits: Limits,
+        detector: Detector | None,
+        fetch: Fetch | None,
+    ) -> None:
+        import ray
+
+        self._folder = TemporaryDirectory()  # as long as this lives: the process may have to be started again
+        path = Path(self._folder.name, "model" + suffix)
+        path.write_bytes(ray.get(model[0]))
+        self._problem: str | None = None
+        try:
+            self._engine = LocalEngine(Choice(path, device, "of the cluster"), limits, 1, 1, detector, fetch)
+            self._engine.info  # noqa: B018
+        except ValueError as error:
+            self._problem = str(error)
+
+    def problem(self) -> str | None:
+        """Say why this machine cannot label; None if it can."""
+        return self._problem
+
+    def label(self, files: bytes) -> bytes:
+        """Turn a pickled list of files into a pickled list of their records."""
+        return pickle.dumps(self._engine.label_batch(pickle.loads(files)))
+
+
+def _join(address: str | None, listen: bool) -> tuple[Any, bool]:
+    """Return the context of a cluster, and whether to leave it at the end."""
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    if address is None and not listen:
+        _keep_to_this_machine()
+    try:
+        import ray
+    except ImportError:
+        raise ValueError("engine=ray needs the extra ray: pip install 'gender_recognizer[ray]'") from None
+    leave = not ray.is_initialized()
+    _require_answer(address)
+    options = {"include_dashboard": False} if address is None and leave else {}
+    try:
+        context = ray.init(
+            address or "local", ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR", **options
+        )
+    except Exception as error:  # Ray raises almost any type
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if address is None:
+            raise ValueError(f"Ray cannot start here: {reason}") from None
+        raise ValueError(f"ray.address is '{address}', but no Ray cluster answers there: {reason}") from None
+    if address is None and leave and not listen:
+        _refuse_listening(context.address_info["node_ip_address"])
+    return context, leave
+
+
+def _keep_to_this_machine() -> None:
+    """See to it that Ray, before it is imported, binds to 127.0.0.1 alone, and asks for a secret even there.
+
+    `_node_ip_address` does not suffice: Ray replaces 127.0.0.1 by the address of the machine, unless it has been told
+    that there is to be no cluster, as it is on macOS and Windows. Then it does not look for its address at 8.8.8.8,
+    either. Tried with Ray 2.60: all its sockets are bound to 127.0.0.1 or ::1.
+    """
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    if "RAY_AUTH_MODE" not in os.environ:
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+
+
+def _refuse_listening(address: str) -> None:
+    """Stop the cluster that was started here if other machines reach it.
+
+    Raises:
+        ValueError: they do.
+    """
+    import ray
+
+    if ipaddress.ip_address(address).is_loopback:
+        return
+    ray.shutdown()
+    raise ValueError(
+        f"Ray listens on {address}, and whoever reaches that can run programs here; give the ray.address of a cluster, "
+        "or allow it with ray.listen=true"
+    )
 
 
 def _require_answer(address: str | None) -> None:
@@ -115,100 +245,5 @@ def _require_answer(address: str | None) -> None:
         return
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         raise ValueError(f"ray.address is '{address}', but no Ray cluster answers there: {error}") from None
-
-
-class _Worker:
-    """One copy of the model in an actor."""
-
-    def __init__(
-        self, model: list["ObjectRef"], suffix: str, device: str, limits: Limits, remote: "RemoteFolder | None"
-    ) -> None:
-        import ray
-
-        with TemporaryDirectory() as folder:
-            path = Path(folder, "model" + suffix)
-            path.write_bytes(ray.get(model[0]))
-            self._labeller = Labeller(load_predictor(path, device), limits)
-        self._remote = remote
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
-        """Turn pickled lists of files into pickled lists of their records."""
-        return {"records": [pickle.dumps(self._label(pickle.loads(files))) for files in batch["files"]]}
-
-    def _label(self, files: list[File]) -> list[Record]:
-        return (
-            self._labeller.label_files(*self._remote.read(files)) if self._remote else self._labeller.label_files(files)
-        )
-
-
-class RemoteFolder:
-    """A folder of an object store, through pyarrow, or through fsspec where pyarrow does not know its kind."""
-
-    def __init__(self, uri: str, sniff: bool = False) -> None:
-        """Take an address such as `s3://bucket/folder`.
-
-        Args:
-            uri: may end with options of pyarrow, such as `?endpoint_override=host:port&scheme=http`.
-            sniff: also take files without an ending for pictures.
-        """
-        self.uri, self.sniff = uri, sniff
-        self.ignored = 0
-
-    def __iter__(self) -> Iterator[File]:
-        """Yield every picture once, in the order of their names.
-
-        Raises:
-            ValueError: the address is not understood, or there is no such folder.
-        """
-        from pyarrow.fs import FileSelector, FileType
-
-        self.ignored = 0
-        filesystem, root = self._open()
-        try:
-            entries = filesystem.get_file_info(FileSelector(root, recursive=True))
-        except OSError as error:
-            raise ValueError(f"input_dir '{self.uri}' cannot be listed: {str(error).splitlines()[0]}") from None
-        prefix = root.rstrip("/") + "/"
-        found = []
-        for entry in entries:
-            name = entry.path.removeprefix(prefix)
-            if entry.type != FileType.File:
-                continue
-            if is_picture_name(name, self.sniff):
-                found.append(File(name, entry.path, None, entry.size, entry.mtime_ns))
-            else:
-                self.ignored += 1
-        yield from sorted(found)
-
-    def read(self, files: list[File]) -> tuple[list[File], list[bytes]]:
-        """Return the contents of files, and the files, with the problem of each that could not be read."""
-        filesystem, _ = self._open()
-
-        def read(file: File) -> tuple[File, bytes]:
-            try:
-                with filesystem.open_input_file(file.path) as stream:
-                    return file, stream.read()
-            except OSError as error:
-                return file._replace(problem=str(error).splitlines()[0]), b""
-
-        with ThreadPoolExecutor(READERS) as readers:
-            pairs = list(readers.map(read, files))
-        return [file for file, _ in pairs], [content for _, content in pairs]
-
-    def _open(self) -> "tuple[FileSystem, str]":
-        from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
-
-        try:
-            return FileSystem.from_uri(self.uri)
-        except ValueError as error:  # pyarrow's ArrowInvalid
-            if "Unrecognized filesystem" not in str(error):
-                raise ValueError(f"input_dir '{self.uri}' is not understood: {str(error).splitlines()[0]}") from None
-        import fsspec
-
-        try:
-            filesystem, path = fsspec.core.url_to_fs(self.uri)
-        except (ValueError, ImportError) as error:
-            raise ValueError(f"input_dir '{self.uri}' is not understood: {error}") from None
-        return PyFileSystem(FSSpecHandler(filesystem)), path

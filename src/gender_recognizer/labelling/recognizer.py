@@ -1,17 +1,19 @@
 """Labelling from Python: files, arrays, Pillow images, streams of them, folders."""
 
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from gender_recognizer.labelling.labeller import Labeller, Limits, Pair, Record, batched
+from gender_recognizer.labelling.engines import batched, sliding_window
+from gender_recognizer.labelling.labeller import Labeller, Pair
+from gender_recognizer.labelling.records import Limits, Record
 from gender_recognizer.models.calibration import confidence_for
+from gender_recognizer.models.detector import Detector
 from gender_recognizer.models.model_file import find_model
 from gender_recognizer.models.predictor import available_cores, choose_device, load_predictor
 from gender_recognizer.pictures.listing import File, Folder
@@ -40,7 +42,8 @@ class Recognizer:
         num_threads: int | None = None,
         target_accuracy: float | None = None,
         faces: str = "none",
-        **limits: float,
+        detector: Detector | None = None,
+        **limits: Any,
     ) -> None:
         """Load a model.
 
@@ -53,7 +56,10 @@ class Recognizer:
                 validation pictures; pictures below it are `unsure`.
             faces: `none` where pictures are crops of faces; in photographs `crop` labels each face and `largest` the
                 largest, which needs the extra `faces`.
-            **limits: fields of `labelling.Limits`, such as `min_confidence=0.9`.
+            detector: finds the faces, in the place of the one of the extra `faces`.
+            **limits: fields of `labelling.records.Limits`, such as `min_confidence=0.9`. `max_seconds` has no effect:
+                files are read by threads, which nobody can end. Files of strangers are for the command `label`, whose
+                workers are processes.
 
         Raises:
             ValueError: the model is not one of ours, an argument makes no sense, or the extra `faces` is missing.
@@ -62,7 +68,7 @@ class Recognizer:
         self.predictor = load_predictor(choice.path, choice.device)
         if target_accuracy is not None:
             limits["min_confidence"] = confidence_for(self.predictor.info.operating_points, target_accuracy).confidence
-        self._labeller = Labeller(self.predictor, Limits(faces=faces, **limits))
+        self._labeller = Labeller(self.predictor, Limits(faces=faces, **limits), detector)
         self._batch_size, self._num_threads = batch_size, num_threads or available_cores()
         self.classes = self.predictor.info.classes
 
@@ -86,11 +92,8 @@ class Recognizer:
         with ThreadPoolExecutor(self._num_threads) as threads:
             try:
                 batches = batched(pictures, self._batch_size)
-                futures = (threads.submit(self._label_batch, batch) for batch in batches)
-                running = deque(islice(futures, self._num_threads))
-                while running:
-                    records = running.popleft().result()
-                    running.extend(islice(futures, 1))
+                ahead = self._num_threads + 1  # one that is done, while its records are taken
+                for records in sliding_window(batches, lambda batch: threads.submit(self._label_batch, batch), ahead):
                     yield from records
             finally:
                 threads.shutdown(wait=False, cancel_futures=True)
@@ -118,14 +121,14 @@ class Recognizer:
 
     def _read(self, picture: Source) -> list[Pair]:
         if isinstance(picture, File):
-            return self._labeller.read(picture)
+            return self._labeller.reader.read(picture)
         if isinstance(picture, str | os.PathLike):
             path = os.fspath(picture)
-            return self._labeller.read(File(path, path))
+            return self._labeller.reader.read(File(path, path))
         if isinstance(picture, np.ndarray):
             if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
                 raise ValueError(f"array of {picture.dtype} {picture.shape}; expected uint8 RGB (H, W, 3)")
             picture = Image.fromarray(picture)
         if not isinstance(picture, Image.Image):
             raise TypeError(f"expected a path, an array or a Pillow image, not {type(picture).__name__}")
-        return self._labeller.convert(Record(str(getattr(picture, "filename", ""))), picture)
+        return self._labeller.reader.convert(Record(str(getattr(picture, "filename", ""))), picture)

@@ -13,19 +13,26 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
-from gender_recognizer.labelling.labeller import FAILED, LABELLED, UNSURE, Limits, Record
-from gender_recognizer.labelling.result_files import ResultWriters, Summary, from_json, to_json, without_none
+from gender_recognizer.labelling.log_lines import is_log, parse_line, read_groups
+from gender_recognizer.labelling.records import LABELLED, UNSURE, Limits, Record
+from gender_recognizer.labelling.result_files import ResultFiles, to_json, without_none
+from gender_recognizer.labelling.summary import Summary
 from gender_recognizer.pictures.listing import File
+from gender_recognizer.pictures.writing import partial_path, replacing
 
 
 def record_key(file: str, size: int | None, modified: int | None) -> int:
     """Return 64 bits that differ for any other name, length or time of change of a file."""
     text = f"{file}\0{size}\0{modified}".encode(errors="surrogateescape")
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "little")
+
+
+def _key(record: Record) -> int:
+    return record_key(record.photo, record.size, record.modified)
 
 
 def _place(record: Record) -> tuple[str, int]:
@@ -39,6 +46,7 @@ class ResultLog:
     Attributes:
         path: of the JSON file; the others lie beside it.
         resumed: number of files whose records of an earlier run are kept as long as they have not changed.
+        damaged: number of lines of the earlier run that were no records and have been dropped.
         problem: why the records of an earlier run are not used; None if there were none or they are used.
     """
 
@@ -56,63 +64,62 @@ class ResultLog:
         """
         self.path, self.log_path, self.limits = path, path.with_suffix(".jsonl"), limits
         self.head = json.loads(json.dumps(head))
-        self.resumed, self.problem = 0, None
+        self.resumed, self.damaged = 0, 0
+        self.problem: str | None = None
         self._found = array("Q")
         self._skipped = 0
         self._last, self._tidy = ("", 0), True
         try:
-            self.log_path.open("ab").close()
-            self._file = self.log_path.open("r+b")
-            if not _lock(self._file):
-                raise ValueError(f"'{self.log_path}' is in use by another run; wait, or choose another output_path")
-            self._refuse_other_files()
-            self._partial(path).open("wb").close()
-            self._partial(path).unlink()
+            self._file = self._open()
+            partial_path(path).open("ab").close()  # the folder may be written to
+            partial_path(path).unlink()
+            self._done = self._read_earlier() if resume else _sorted(array("Q"))
         except OSError as error:
             raise ValueError(f"output_path '{path.absolute()}' cannot be written: {error.strerror}") from None
-        self._done = self._read_earlier() if resume else _sorted(array("Q"))
         if not self.resumed:
             self._file.seek(0)
             self._file.truncate()
-            self._file.write(to_json(self.head).encode() + b"\n")
+            self._file.write(_line(self.head))
             self._file.flush()
 
-    def _refuse_other_files(self) -> None:
-        """Keep a file safe that bears the log's name and is none."""
-        start = self._file.read(32)
-        self._file.seek(0)
-        if start and not start.startswith((b'{"gender_recognizer"', b'{"file"')):
+    def _open(self) -> BinaryIO:
+        """Return the file of the log, which no other run may use until it is closed."""
+        self.log_path.open("ab").close()
+        file = self.log_path.open("r+b")
+        if not _lock(file):
+            raise ValueError(f"'{self.log_path}' is in use by another run; wait, or choose another output_path")
+        if not is_log(file):
             raise ValueError(f"'{self.log_path}' is not a log of gender_recognizer; choose another output_path")
+        return file
 
     def _read_earlier(self) -> np.ndarray:
-        """Return the sorted keys of the earlier run's files, and cut off one whose records were not finished."""
-        keys, end, offset = array("Q"), 0, 0
-        for number, line in enumerate(self._file):
-            offset += len(line)
-            value = from_json(line)
-            if number == 0:
-                self.problem = self._differs(value)
-                if self.problem:
-                    break
-            elif value is None:
-                break
-            else:
-                record = Record(**value)
+        """Return the sorted keys of the earlier run's files, and drop lines that are damaged or were not finished."""
+        first = self._file.readline()
+        self.problem = self._differs(parse_line(first)) if first else None
+        if not first or self.problem:
+            return _sorted(array("Q"))
+        keys, end = array("Q"), len(first)
+        for group in read_groups(self._file):
+            if group is None:
+                self.damaged += 1
+                continue
+            for record in group.records:
                 self._tidy &= _place(record) > self._last and self._decided(record) == record
                 self._last = _place(record)
-                if not record.is_last:
-                    continue
-                if record.status != FAILED:  # those are tried again
-                    keys.append(record_key(record.photo, record.size, record.modified))
-                self.resumed += 1
-            end = offset
+            if not group.failed:  # those are tried again
+                keys.append(_key(group.records[-1]))
+            self.resumed += 1
+            end = group.end
         self._file.seek(end)
         self._file.truncate()
+        if self.damaged:
+            self._rewrite(None)
+            self._file.seek(0, os.SEEK_END)
         return _sorted(keys)
 
     def _differs(self, head: Any) -> str | None:
         if not isinstance(head, dict):
-            return "cut off at its first line"
+            return "damaged in its first line"
         changed = [name for name in self.head if head.get(name) != self.head[name]]
         return f"made with another {', '.join(changed)}" if changed else None
 
@@ -146,11 +153,11 @@ class ResultLog:
         lines = []
         for record in records:
             if record.is_last:
-                self._found.append(record_key(record.photo, record.size, record.modified))
+                self._found.append(_key(record))
             self._tidy &= _place(record) > self._last
             self._last = _place(record)
-            lines.append(to_json(without_none(record)))
-        self._file.write("".join(f"{line}\n" for line in lines).encode())
+            lines.append(_line(without_none(record)))
+        self._file.write(b"".join(lines))
         self._file.flush()
 
     def finish(self, formats: Iterable[str] = ("json", "jsonl"), complete: bool = True) -> Summary:
@@ -161,69 +168,60 @@ class ResultLog:
             complete: False if the work was interrupted; then records of files that were not reached are kept.
         """
         if not self._tidy or (complete and self._skipped < self.resumed):
-            self._put_in_order(complete)
+            self._rewrite(_sorted(self._found) if complete else None)
         os.fsync(self._file.fileno())
         summary = Summary()
-        with ResultWriters(self.path, set(formats) & {"json", "csv"}) as writers:
-            for record in self._records():
-                writers.write(record)
-                summary.add(record)
+        with ResultFiles(self.path, formats) as files:
+            self._file.seek(0)
+            self._file.readline()
+            for group in read_groups(self._file):
+                for record in group.records if group else ():
+                    files.write(record)
+                    summary.add(record)
         self._file.close()
         if complete and "jsonl" not in formats:
             self.log_path.unlink()
         return summary
 
-    def _put_in_order(self, complete: bool) -> None:
-        """Rewrite the log with the last records of each file, sorted; without files that are gone, if complete."""
-        found = _sorted(self._found)
+    def _rewrite(self, wanted: np.ndarray | None) -> None:
+        """Rewrite the log with the last records of each file, sorted.
+
+        Args:
+            wanted: sorted keys of the files to be kept; None for all.
+        """
         offsets: dict[str, int] = {}
         self._file.seek(0)
-        offset = len(self._file.readline())
-        for line in self._file:
-            record = Record(**from_json(line))
-            key = record_key(record.photo, record.size, record.modified)
-            if not record.face and (not complete or _contains(found, key)):
-                offsets[record.photo] = offset
-            offset += len(line)
-        partial = self._partial(self.log_path)
-        with partial.open("wb") as file:
-            file.write(to_json(self.head).encode() + b"\n")
-            for name in sorted(offsets):
-                self._file.seek(offsets[name])
-                for record in self._records_of_a_file():
-                    file.write(to_json(without_none(self._decided(record))).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        self._file.close()
-        os.replace(partial, self.log_path)
-        self._file = self.log_path.open("r+b")
-
-    def _records_of_a_file(self) -> Iterator[Record]:
-        """Yield the records of the file whose first one comes next in the log."""
-        last = False
-        while not last:
-            record = Record(**from_json(self._file.readline()))
-            last = record.is_last
-            yield record
-
-    def _records(self) -> Iterator[Record]:
-        self._file.seek(0)
         self._file.readline()
-        for line in self._file:
-            yield Record(**from_json(line))
+        for group in read_groups(self._file):
+            if group and (wanted is None or _contains(wanted, _key(group.records[-1]))):
+                offsets[group.file] = group.start
+        with replacing(self.log_path) as file:
+            file.write(_line(self.head))
+            for name in sorted(offsets):
+                self._copy_group(offsets[name], file)
+            self._file.close()
+        self._file = self._open()
+
+    def _copy_group(self, start: int, target: IO[bytes]) -> None:
+        """Write the records of the file that begin at `start` to another log, decided by the present limits."""
+        self._file.seek(start)
+        group = next(read_groups(self._file))
+        assert group is not None  # it was read before
+        target.writelines(_line(without_none(self._decided(record))) for record in group.records)
 
     def _decided(self, record: Record) -> Record:
         """Return the record with the status that its probability has under the present limits."""
         if record.status not in (LABELLED, UNSURE):
             return record
+        assert record.probability is not None
         return replace(record, status=self.limits.status(record.probability))
 
-    @staticmethod
-    def _partial(path: Path) -> Path:
-        return path.with_name(path.name + ".partial")
+
+def _line(value: dict[str, Any]) -> bytes:
+    return to_json(value).encode() + b"\n"
 
 
-def _lock(file: BinaryIO) -> bool:
+def _lock(file: IO[bytes]) -> bool:
     """Keep other runs from this log until it is closed; says whether that succeeded."""
     try:
         import fcntl

