@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from gender_recognizer.models.model_file import ModelInfo
+from gender_recognizer.training.settings import TrainSettings
 
 torch.set_num_threads(1)
 # For the commands that tests start:
@@ -43,13 +44,13 @@ def make_colour_data(root, count=40, wrong=4):
 
 
 def train_settings(*overrides, shrink=True):
-    """Return the plain settings that `scripts/train.py` would get, those of a small run unless told otherwise."""
+    """Return the settings that `scripts/train.py` would get, those of a small run unless told otherwise."""
     from command import register_resolvers
 
     register_resolvers()
     with initialize_config_dir(str(PROJECT / "configs"), version_base="1.3"):
         config = compose("train", [*(SMALL_RUN if shrink else []), *overrides])
-    return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TrainSettings), config))
 
 
 SMALL_RUN = ["model.widths=[8,8]", "model.stem_width=8", "data.batch_size=16", "trainer.accelerator=cpu"]
@@ -121,9 +122,10 @@ def colour_runs(shared_folder, colour_data, cache_dir):
 
 
 def train_on_colours(run_dir, colour_data, cache_dir, classes):
-    from train import train
+    from gender_recognizer.training.run import train
 
     settings = train_settings(
+        f"+run_dir={run_dir}",
         f"data.root={colour_data}",
         f"data.cache_dir={cache_dir}",
         f"data.classes=[{','.join(classes)}]",
@@ -132,4 +134,4 @@ def train_on_colours(run_dir, colour_data, cache_dir, classes):
         "trainer.max_epochs=6",
         "classifier.lr=0.02",
     )
-    train(settings, run_dir)
+    train(settings)

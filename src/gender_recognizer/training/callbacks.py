@@ -9,6 +9,9 @@ import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks.progress.rich_progress import CustomTimeColumn
+from rich.progress import ProgressColumn, Task
+from rich.text import Text
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
@@ -43,8 +46,42 @@ class SeedEachStep(Callback):
         self.on_train_start(trainer, pl_module)
 
 
+class SameSchedule(Callback):
+    """Refuse to go on with a run whose schedule would have another length: its learning rate has nearly ended."""
+
+    def __init__(self, steps: int) -> None:
+        """Remember the number of steps of the whole run."""
+        self.steps = steps
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Compare the number of steps.
+
+        Raises:
+            ValueError: it is another one.
+        """
+        if stage == "fit" and (steps := int(trainer.estimated_stepping_batches)) != self.steps:
+            raise ValueError(
+                f"the run's learning rate was planned for {self.steps} steps, and these options make {steps}; go on "
+                "with the same trainer.max_epochs, data.batch_size and trainer.devices, or start a new run from its "
+                "weights: init_from=latest"
+            )
+
+
+class TimeColumn(CustomTimeColumn):
+    """The time that has passed and the time left, in characters that every encoding has."""
+
+    def render(self, task: Task) -> Text:
+        """Return the text."""
+        return Text(super().render(task).plain.replace("\N{BULLET}", "<"), style=self.style)
+
+
 class ProgressBar(RichProgressBar):
-    """Lightning's progress bar without the number of the logger's version, which says nothing here."""
+    """Lightning's progress bar for output in any encoding, without the logger's version, which says nothing here."""
+
+    def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
+        """Return the columns."""
+        columns = super().configure_columns(trainer)
+        return [TimeColumn(column.style) if isinstance(column, CustomTimeColumn) else column for column in columns]
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """Return what is shown behind the bar."""

@@ -1,4 +1,4 @@
-"""One table of all runs of a sweep (`train.py -m`), on the terminal and as sweep_results.csv."""
+"""One table of all runs of a sweep (`train.py -m`), on the terminal and as sweep_results.csv; what Hydra calls."""
 
 import csv
 import json
