@@ -11,6 +11,8 @@ import pytest
 import torch
 from filelock import FileLock
 from hydra import compose, initialize_config_dir
+from lightning import Callback
+from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from PIL import Image
 
@@ -102,6 +104,14 @@ def colour_data(shared_folder):
     with FileLock(shared_folder / "colour.lock"):
         root = shared_folder / "colour"
         return root if root.is_dir() else make_colour_data(root)
+
+
+@pytest.fixture
+def light_training(monkeypatch):
+    """Leave out of training what takes most of its time and other tests look at: the export and the figures."""
+    monkeypatch.setattr("gender_recognizer.training.run.export", lambda *_: None)
+    monkeypatch.setattr("gender_recognizer.training.trainer.TensorBoardPictures", Callback)
+    monkeypatch.setattr("gender_recognizer.training.run.class_balance_figure", lambda _: Figure())
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,8 @@ import csv
 import json
 
 from conftest import PROJECT, SMALL_RUN, make_colour_data, run
-from sweep_table import read_results
+
+from gender_recognizer.training.sweeps import read_results
 
 
 def test_a_sweep_ends_in_one_table_also_when_a_run_fails(tmp_path):
