@@ -5,28 +5,9 @@
 `--help` explains the options.
 """
 
-from pathlib import Path
+import sys
 
-import hydra
-from command import fail, register_resolvers
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
-
-from gender_recognizer.training.settings import TuneSettings
-from gender_recognizer.training.tuning import run
-
-
-@hydra.main(version_base="1.3", config_path="../configs", config_name="tune")
-def main(cfg: DictConfig) -> None:
-    """Turn the configuration into settings and search."""
-    try:
-        settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TuneSettings), cfg))
-        settings.run_dir = Path(HydraConfig.get().runtime.output_dir)
-        run(settings)
-    except (ValueError, OSError) as error:
-        fail(error)
-
+from gender_recognizer.cli import main
 
 if __name__ == "__main__":
-    register_resolvers()
-    main()
+    sys.exit(main("tune"))

@@ -35,7 +35,7 @@ def test_experiments_fit_the_options_there_are(name):
 
 
 def test_experiments_that_do_not_exist_are_refused():
-    with pytest.raises(MissingConfigException, match="experiment/fats"):
+    with pytest.raises(ValueError, match="experiment is 'fats'; there are fast, release"):
         train_settings("experiment=fats")
 
 

@@ -3,16 +3,15 @@
 import hashlib
 import json
 import os
-import runpy
+import sys
 from collections import defaultdict
 from pathlib import Path
 
 import torch
 from lightning import Callback
 
+from gender_recognizer.cli import main
 from gender_recognizer.training import run, trainer
-
-PROJECT = Path(__file__).resolve().parents[2]
 
 
 def digests(images):
@@ -40,4 +39,4 @@ class Recorder(Callback):
 
 run.export = lambda *_: None
 trainer.TensorBoardPictures = Recorder  # which tests of one process look at
-runpy.run_path(str(PROJECT / "scripts/train.py"), run_name="__main__")
+sys.exit(main("train"))

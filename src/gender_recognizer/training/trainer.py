@@ -94,9 +94,10 @@ def build_callbacks(settings: TrainSettings) -> list[Callback]:
         SeedEachStep(settings.seed),
         Speed(),
         TensorBoardPictures(),
-        ProgressBar(),
         EndAtOnce(),
     ]
+    if settings.trainer.get("enable_progress_bar", True):
+        callbacks.append(ProgressBar())
     if settings.ema_decay is not None:
         callbacks.append(WeightAveraging(avg_fn=get_ema_avg_fn(settings.ema_decay)))
     return callbacks
@@ -117,11 +118,14 @@ def trainer_arguments(options: dict[str, Any]) -> dict[str, Any]:
 def quiet_lightning() -> None:
     """Silence Lightning's advice that does not fit here.
 
-    The loader reads from memory, small sets have few batches, and the metrics have been gathered before they are
-    logged.
+    The loader reads from memory, small sets have few batches, the metrics have been gathered before they are logged,
+    and a run that goes on finds its folder full, perhaps in another place.
     """
-    advice = r".*(does not have many workers|number of training batches|LeafSpec|recommended to use `self.log)"
-    warnings.filterwarnings("ignore", message=advice)
+    advice = (
+        "does not have many workers|number of training batches|LeafSpec|recommended to use `self.log|"
+        "exists and is not empty|dirpath has changed"
+    )
+    warnings.filterwarnings("ignore", message=rf".*({advice})")
     for name in ("lightning.pytorch", "onnx_ir", "onnxscript"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
