@@ -3,7 +3,6 @@ import tomllib
 
 import pytest
 from conftest import PROJECT, run, train_settings
-from hydra.errors import MissingConfigException
 from packaging.requirements import Requirement
 
 from gender_recognizer.data.augment import Augmentation

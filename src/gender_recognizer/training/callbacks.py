@@ -10,6 +10,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.callbacks.progress.rich_progress import CustomTimeColumn
+from lightning.pytorch.loggers import TensorBoardLogger
 from rich.progress import ProgressColumn, Task
 from rich.text import Text
 from torch import Tensor
@@ -135,6 +136,17 @@ class Speed(Callback):
         )
 
 
+def data_of(trainer: Trainer) -> FaceDataModule:
+    """Return the data that a trainer works on."""
+    return trainer.datamodule  # type: ignore[attr-defined]  # which Lightning sets when it starts
+
+
+def writer_of(trainer: Trainer) -> SummaryWriter:
+    """Return what writes for TensorBoard."""
+    assert isinstance(trainer.logger, TensorBoardLogger)
+    return trainer.logger.experiment
+
+
 class TensorBoardPictures(Callback):
     """Show class balance and an augmented batch before training, curves and the worst errors after it."""
 
@@ -142,8 +154,7 @@ class TensorBoardPictures(Callback):
         """Log the histograms of the classes and a grid of augmented training pictures."""
         if not trainer.is_global_zero:
             return
-        data: FaceDataModule = trainer.datamodule
-        writer: SummaryWriter = trainer.logger.experiment
+        data, writer = data_of(trainer), writer_of(trainer)
         writer.add_figure("class_balance", class_balance_figure(data.counts()))
         # TensorBoard cuts the outer bins at the smallest and largest value: these edges leave all equally wide.
         edges = np.linspace(0, len(data.classes) - 1, len(data.classes) + 1)
@@ -171,8 +182,15 @@ class TensorBoardPictures(Callback):
         """Log the figures of the validation part."""
         self._log_figures(trainer, "val")
 
-    on_test_epoch_start = on_validation_epoch_start
-    on_test_batch_end = on_validation_batch_end
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start to collect probabilities."""
+        self.on_validation_epoch_start(trainer, pl_module)
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        """Collect the probabilities of the batch."""
+        self.on_validation_batch_end(trainer, pl_module, outputs, batch)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the figures of the test part."""
@@ -182,14 +200,13 @@ class TensorBoardPictures(Callback):
         """Log the figures of a model's results and its worst errors, of what this process has seen."""
         if not self.probabilities or not trainer.is_global_zero:
             return
-        data: FaceDataModule = trainer.datamodule
+        data, writer = data_of(trainer), writer_of(trainer)
         part = {"val": "validation", "test": "test"}[stage]
         loader = data.val_dataloader() if stage == "val" else data.test_dataloader()
         probabilities = torch.cat(self.probabilities).double().numpy()
         indices = list(loader.sampler)[: len(probabilities)]  # fewer with limit_val_batches
         dataset, files = data.parts[part], data.files[part]
         targets = dataset.targets[indices]
-        writer: SummaryWriter = trainer.logger.experiment
         for name, figure in result_figures(probabilities, targets, data.classes).items():
             writer.add_figure(f"{stage}/{name}", figure, trainer.global_step)
         for target, name in enumerate(data.classes):

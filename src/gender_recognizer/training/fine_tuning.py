@@ -49,18 +49,18 @@ def resolve_start(settings: TrainSettings) -> TrainSettings:
     Raises:
         ValueError: there are no weights where `init_from` says.
     """
-    from_weights = settings.init_from is not None
-    network = settings.model or DEFAULT_NETWORK
-    if from_weights and not settings.model:
-        network = start_network(find_start(settings.init_from, settings.outputs))
-    lr, epochs = (1e-3, 10) if from_weights else (2e-3, 30)
+    if settings.init_from is None:
+        network, lr, epochs = DEFAULT_NETWORK, 2e-3, 30
+    else:
+        start = find_start(settings.init_from, settings.outputs)
+        network, lr, epochs = start_network(start), 1e-3, 10
     trainer = dict(settings.trainer)
     if trainer.get("max_epochs") is None:
         trainer["max_epochs"] = epochs
     classifier = settings.classifier
     if classifier.lr is None:
         classifier = replace(classifier, lr=lr)
-    return replace(settings, model=network, trainer=trainer, classifier=classifier)
+    return replace(settings, model=settings.model or network, trainer=trainer, classifier=classifier)
 
 
 def start_network(path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import lightning
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 from rich.table import Table
@@ -230,6 +231,7 @@ def log_options(
     groups: dict[str, dict[str, Any]] = {"model": settings.model, "classifier": vars(settings.classifier)}
     flat = {f"{group}/{key}": value for group, options in groups.items() for key, value in options.items()}
     final = {f"final/{name.replace('/', '_')}": value for name, value in metrics.items()}
+    assert isinstance(trainer.logger, TensorBoardLogger)
     trainer.logger.log_hyperparams(flat | {"seed": settings.seed, "batch_size": data.batch_size}, final)
     trainer.logger.save()
 
@@ -243,13 +245,13 @@ def export(ckpt_path: Path, training_data: Path, metrics: dict[str, float]) -> N
 
 def keep_best(run_dir: Path, data: FaceDataModule, checkpoint: ModelCheckpoint) -> None:
     """Export the best model of a run that was stopped, and say what was kept and how to go on."""
-    best = Path(checkpoint.best_model_path)
-    if not best.is_file():
+    best, score = Path(checkpoint.best_model_path), checkpoint.best_model_score
+    if score is None or not best.is_file():
         logger.warning("stopped before the first epoch ended: no model was kept")
         return
     logger.warning("stopped; exporting the best model so far (Ctrl-C again ends at once)")
     fit_scaling(data, best)
-    export(best, data.root, {"val/acc": float(checkpoint.best_model_score)})
+    export(best, data.root, {"val/acc": float(score)})
     logger.warning("kept: %s and model.onnx beside it", best)
     logger.warning("the same options and ckpt_path=%s go on", run_dir / "checkpoints" / "last.ckpt")
 

@@ -15,7 +15,7 @@ from gender_recognizer.training.settings import SearchSettings, TrainSettings, T
 try:
     import optuna
 except ImportError:
-    optuna = None
+    optuna = None  # type: ignore[assignment]
 
 logger = logging.getLogger(__name__)
 
