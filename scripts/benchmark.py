@@ -217,13 +217,15 @@ def run_training(arguments: list[str]) -> None:
     from command import register_resolvers
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
-    from train import keep_freed_memory
+
+    from gender_recognizer.training.settings import TrainSettings
+    from gender_recognizer.training.trainer import keep_freed_memory
 
     register_resolvers()
     keep_freed_memory()
     with initialize_config_dir(str(PROJECT / "configs"), version_base="1.3"):
         config = compose("train", arguments)
-    results = benchmark_training(OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+    results = benchmark_training(OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TrainSettings), config)))
     show("images/s", {name: results[name] for name in ("bare", "training")})
     setting = f"{results['precision']}, {torch.get_num_threads()} threads"
     print(f"training reaches {results['ratio']:.1%} of the bare steps ({setting})")

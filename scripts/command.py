@@ -17,13 +17,8 @@ logger = logging.getLogger("command")
 
 
 def register_resolvers() -> None:
-    """Make known what the configurations use.
-
-    `${project:path}`, `${run_dir:outputs,ckpt_path}`, and `${start:init_from,a,b}`: a where training starts from random
-    weights, b where it starts from trained ones.
-    """
+    """Make known what the configurations use: `${project:path}` and `${run_dir:outputs,ckpt_path}`."""
     OmegaConf.register_new_resolver("project", lambda path: str(PROJECT / path), replace=True)
-    OmegaConf.register_new_resolver("start", lambda init_from, new, old: old if init_from else new, replace=True)
     OmegaConf.register_new_resolver("run_dir", choose_run_dir, use_cache=True, replace=True)
 
 

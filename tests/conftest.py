@@ -1,21 +1,26 @@
 """Small pictures made on the spot, and one small training run that many tests look at."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from filelock import FileLock
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from lightning import Callback
+from matplotlib.figure import Figure
 from PIL import Image
 
+from gender_recognizer.arguments import read_arguments
+from gender_recognizer.cli import main, read_settings
 from gender_recognizer.models.model_file import ModelInfo
+from gender_recognizer.training.settings import TrainSettings
 
 torch.set_num_threads(1)
 # For the commands that tests start:
@@ -44,13 +49,9 @@ def make_colour_data(root, count=40, wrong=4):
 
 
 def train_settings(*overrides, shrink=True):
-    """Return the plain settings that `scripts/train.py` would get, those of a small run unless told otherwise."""
-    from command import register_resolvers
-
-    register_resolvers()
-    with initialize_config_dir(str(PROJECT / "configs"), version_base="1.3"):
-        config = compose("train", [*(SMALL_RUN if shrink else []), *overrides])
-    return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    """Return the settings that `scripts/train.py` would get, those of a small run unless told otherwise."""
+    typed = read_arguments([*(SMALL_RUN if shrink else []), *overrides], TrainSettings)
+    return read_settings("train", typed.overrides)
 
 
 SMALL_RUN = ["model.widths=[8,8]", "model.stem_width=8", "data.batch_size=16", "trainer.accelerator=cpu"]
@@ -78,6 +79,33 @@ def run(*arguments, cwd=PROJECT, timeout=120, **variables):
         text=True,
         timeout=timeout,
     )
+
+
+class Done(NamedTuple):
+    """What a command that was run in this process has left: its exit code and all that it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def command(capsys):
+    """Return a function that runs a command in this process, many times faster than in one of its own."""
+
+    def run_command(name, *arguments):
+        handlers, level = logging.root.handlers[:], logging.root.level
+        capsys.readouterr()
+        try:
+            code = main(name, [str(argument) for argument in arguments])
+        except SystemExit as exit_:  # of a sweep in which a run failed
+            code = exit_.code
+        finally:
+            logging.root.handlers[:] = handlers  # Hydra sets its own
+            logging.root.setLevel(level)
+        return Done(code, *capsys.readouterr())
+
+    return run_command
 
 
 def process(*arguments, **options):
@@ -119,6 +147,14 @@ def colour_data(shared_folder):
         return root if root.is_dir() else make_colour_data(root)
 
 
+@pytest.fixture
+def light_training(monkeypatch):
+    """Leave out of training what takes most of its time and other tests look at: the export and the figures."""
+    monkeypatch.setattr("gender_recognizer.training.run.export", lambda *_: None)
+    monkeypatch.setattr("gender_recognizer.training.trainer.TensorBoardPictures", Callback)
+    monkeypatch.setattr("gender_recognizer.training.run.class_balance_figure", lambda _: Figure())
+
+
 @pytest.fixture(scope="session")
 def cache_dir(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
@@ -137,9 +173,10 @@ def colour_runs(shared_folder, colour_data, cache_dir):
 
 
 def train_on_colours(run_dir, colour_data, cache_dir, classes):
-    from train import train
+    from gender_recognizer.training.run import train
 
     settings = train_settings(
+        f"+run_dir={run_dir}",
         f"data.root={colour_data}",
         f"data.cache_dir={cache_dir}",
         f"data.classes=[{','.join(classes)}]",
@@ -148,4 +185,4 @@ def train_on_colours(run_dir, colour_data, cache_dir, classes):
         "trainer.max_epochs=6",
         "classifier.lr=0.02",
     )
-    train(settings, run_dir)
+    train(settings)

@@ -91,9 +91,9 @@ def test_lists_are_lists_of_text(typed, items):
 
 def test_a_tilde_is_the_home_folder_in_paths_alone(monkeypatch):
     monkeypatch.setenv("HOME", "/home/anna")
-    assert values(["data.root=~/a", "device=~/a", "data.classes=[~x]"]) == {
+    assert values(["data.root=~/a", "device=~a", "data.classes=[~x]"]) == {
         "data.root": "/home/anna/a",
-        "device": "~/a",
+        "device": "~a",
         "data.classes": ["~x"],
     }
     assert values(["~/in"], "input_dir") == {"input_dir": ["/home/anna/in"]}

@@ -3,11 +3,11 @@ import tomllib
 
 import pytest
 from conftest import PROJECT, run, train_settings
-from hydra.errors import MissingConfigException
 from packaging.requirements import Requirement
 
 from gender_recognizer.data.augment import Augmentation
 from gender_recognizer.models.classifier import GenderClassifier
+from gender_recognizer.training.fine_tuning import resolve_start
 
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())
 
@@ -23,19 +23,19 @@ def test_every_config_begins_with_its_command():
         assert text.startswith("# python scripts/"), path
 
 
-@pytest.mark.parametrize("recipe", sorted(path.stem for path in (PROJECT / "configs/recipe").glob("*.yaml")))
-def test_recipes_fit_the_options_there_are(recipe):
-    settings = train_settings(f"recipe={recipe}", shrink=False)
-    if "pretrained" in settings["model"]:
-        settings["model"]["pretrained"] = False
-    Augmentation(**settings["data"]["augmentation"])
-    classifier = GenderClassifier(settings["data"]["classes"], settings["model"], **settings["classifier"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in (PROJECT / "configs/experiment").glob("*.yaml")))
+def test_experiments_fit_the_options_there_are(name):
+    settings = resolve_start(train_settings(f"experiment={name}", shrink=False))
+    if "pretrained" in settings.model:
+        settings.model["pretrained"] = False
+    Augmentation(**settings.data["augmentation"])
+    classifier = GenderClassifier(settings.data["classes"], settings.model, **vars(settings.classifier))
     assert any(parameter.requires_grad for parameter in classifier.parameters())
 
 
-def test_recipes_that_do_not_exist_are_refused():
-    with pytest.raises(MissingConfigException, match="recipe/fats"):
-        train_settings("recipe=fats")
+def test_experiments_that_do_not_exist_are_refused():
+    with pytest.raises(ValueError, match="experiment is 'fats'; there are fast, release"):
+        train_settings("experiment=fats")
 
 
 def test_container_installs_what_the_package_needs():

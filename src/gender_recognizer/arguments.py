@@ -143,7 +143,8 @@ def _plain(value: str, kind: type) -> str:
     """Return the text that a value stands for: without quotes meant for Hydra, and with the home folder for `~`."""
     if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" and not os.path.lexists(value):
         value = value[1:-1]
-    return os.path.expanduser(value) if kind is Path else value  # noqa: PTH111 - Path drops a slash at the end
+    is_path = kind is Path or value.startswith("~/")  # of those that may also be a word, such as model_path
+    return os.path.expanduser(value) if is_path else value  # noqa: PTH111 - Path drops a slash at the end
 
 
 def split_list(text: str) -> list[str]:

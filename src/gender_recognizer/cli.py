@@ -3,6 +3,7 @@
 python scripts/train.py model=smallcnn        the same as        gender-recognizer train model=smallcnn
 """
 
+import dataclasses
 import difflib
 import importlib
 import inspect
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gender_recognizer.arguments import Overrides, read_arguments, suggest
+from gender_recognizer.arguments import Overrides, option_types, read_arguments, suggest
 from gender_recognizer.streams import prepare_streams
 
 logger = logging.getLogger(__name__)
@@ -285,7 +286,20 @@ def settings_class(name: str) -> type:
 
 
 def _help(command: Command) -> str:
-    return inspect.getdoc(_load(command.settings)) or ""
+    """Return what the settings of a command say of themselves, then the options they inherit and those of groups."""
+    kind = _load(command.settings)
+    text = inspect.getdoc(kind) or ""
+    for base in kind.__mro__[1:-1]:
+        text += f"\n\nOptions it shares with others:\n{_attributes(base)}"
+    for name, part in option_types(kind):
+        if dataclasses.is_dataclass(part):
+            text += f"\n\nOptions of {name}:\n{_attributes(part)}"
+    return text
+
+
+def _attributes(kind: type) -> str:
+    """Return what the docstring of a dataclass says of its fields."""
+    return (inspect.getdoc(kind) or "").partition("Attributes:\n")[2].partition("\n\n")[0]
 
 
 def _load(name: str) -> Any:

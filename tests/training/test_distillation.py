@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import BLUE, RED, save_picture, train_settings
-from train import train
 
 from gender_recognizer.data.cache import open_pictures
 from gender_recognizer.models.classifier import GenderClassifier, TrainingBatch
 from gender_recognizer.models.model_file import ModelInfo, load_classifier, save_checkpoint
 from gender_recognizer.training.distillation import load_teacher, teach
+from gender_recognizer.training.run import train
 
 CLASSES = ["female", "male"]
 NETWORK = {"name": "smallcnn", "widths": [8, 12], "stem_width": 8, "find_face": True}
@@ -84,19 +84,18 @@ def test_a_student_comes_to_say_what_its_teacher_says():
     assert (student(images).argmax(dim=1) == theirs.argmax(dim=1)).float().mean() > 0.9
 
 
+@pytest.mark.usefixtures("light_training")
 def test_a_run_with_a_teacher_and_no_test_part_leaves_a_model_without_a_teacher(tmp_path, colour_data, teacher):
     settings = train_settings(
         f"data.root={colour_data}",
         f"data.cache_dir={tmp_path}/cache",
         f"outputs={tmp_path}",
-        f"teachers={teacher}",
+        f"teachers=[{teacher}]",
+        f"+run_dir={tmp_path}/run",
         "data.split_fractions=[0.8,0.2,0.0]",
         "trainer.max_epochs=1",
     )
-    (tmp_path / "run").mkdir()
-    train(settings, tmp_path / "run")
-    (path,) = (tmp_path / "run" / "checkpoints").glob("model_state-*.ckpt")
-    classifier, info = load_classifier(path)
+    classifier, info = load_classifier(train(settings).checkpoint)
     assert classifier.hparams["teacher_features"] == 12
     save_checkpoint(classifier, info, tmp_path / "small.ckpt")
     small = load_classifier(tmp_path / "small.ckpt")[0]

@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 import torch
 from conftest import BLUE, PROJECT, RED, save_picture, train_settings
-from hydra import compose, initialize_config_dir
 
 from gender_recognizer.models.classifier import GenderClassifier
 from gender_recognizer.models.model_file import BUNDLED_MODEL, ModelInfo, find_start, load_classifier, save_checkpoint
 from gender_recognizer.models.networks import build_network
 from gender_recognizer.models.smallcnn import SmallCNN
 from gender_recognizer.pictures.loading import load_image
-from gender_recognizer.training.fine_tuning import start_from, start_network
+from gender_recognizer.training.fine_tuning import resolve_start, start_from, start_network
+from gender_recognizer.training.run import train
+from gender_recognizer.training.settings import ClassifierSettings, TrainSettings
 
 NETWORK = {"name": "smallcnn", "widths": [8, 8], "stem_width": 8}
 IMAGES = torch.randint(0, 256, (4, 3, 100, 80), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -89,25 +90,22 @@ def test_mistakes_are_named(tmp_path, checkpoint):
         start_from(GenderClassifier(["female", "male"], NETWORK | {"widths": [8, 16]}), checkpoint)
 
 
-def test_settings_take_the_network_from_the_weights_unless_the_user_chose_one():
-    from train import read_settings
-
-    train_settings()  # registers what the configuration uses
-    with initialize_config_dir(str(PROJECT / "configs"), version_base="1.3"):
-        config = compose("train", ["init_from=bundled", "model.widths=[8,8]"])
-        plain = compose("train")
-    settings = read_settings(config, ["init_from=bundled"])
-    assert settings["model"]["widths"] == [24, 48, 96, 160]
-    assert (settings["classifier"]["lr"], settings["trainer"]["max_epochs"]) == (1e-3, 10)
-    for chosen in ("model.widths=[8,8]", "recipe=release"):  # a recipe names its network, too
-        assert read_settings(config, [chosen])["model"]["widths"] == [8, 8]
-    settings = read_settings(plain, [])
-    assert (settings["classifier"]["lr"], settings["trainer"]["max_epochs"]) == (2e-3, 30)
+def test_what_depends_on_the_start_is_decided_unless_the_user_has(checkpoint):
+    new = resolve_start(TrainSettings())
+    assert (new.classifier.lr, new.trainer["max_epochs"], new.model["name"]) == (2e-3, 30, "smallcnn")
+    old = resolve_start(TrainSettings(init_from=str(checkpoint)))
+    assert (old.classifier.lr, old.trainer["max_epochs"], old.model) == (1e-3, 10, NETWORK)
+    chosen = TrainSettings(
+        init_from="bundled",
+        model=NETWORK,
+        classifier=ClassifierSettings(lr=0.5),
+        trainer={"max_epochs": 2, "precision": "32-true"},
+    )
+    assert resolve_start(chosen) == chosen
 
 
-def test_three_colours_are_learned_from_weights_of_other_classes(tmp_path, checkpoint, monkeypatch):
-    import train
-
+@pytest.mark.usefixtures("light_training")
+def test_three_colours_are_learned_from_weights_of_other_classes(tmp_path, checkpoint):
     colours = {"red": RED, "blue": BLUE, "green": (40, 200, 40)}
     for name, colour in colours.items():
         for index in range(24):
@@ -115,30 +113,26 @@ def test_three_colours_are_learned_from_weights_of_other_classes(tmp_path, check
     settings = train_settings(
         f"data.root={tmp_path}/data", "data.classes=[red,blue,green]", f"data.cache_dir={tmp_path}/cache",
         f"init_from={checkpoint}", f"outputs={tmp_path}", "trainer.max_epochs=8", "classifier.lr=0.02",
-        "data.split_fractions=[0.6,0.2,0.2]",
+        "data.split_fractions=[0.6,0.2,0.2]", "data.augmentation=null", f"+run_dir={tmp_path}/run",
     )  # fmt: skip
-    settings["model"] = start_network(checkpoint)
-    (tmp_path / "run").mkdir()
-    monkeypatch.setattr(train, "export", lambda *arguments: None)  # the slow part, tested elsewhere
-    train.train(settings, tmp_path / "run")
-    (best,) = (tmp_path / "run/checkpoints").glob("model_state-*.ckpt")
-    classifier, info = load_classifier(best)
+    settings.model = {}
+    classifier, info = load_classifier(train(settings).checkpoint)
     assert info.classes == ("red", "blue", "green")
     images = np.stack([load_image(tmp_path / "data" / name / "0.png") for name in colours])
     with torch.no_grad():
         assert classifier(torch.from_numpy(images).permute(0, 3, 1, 2)).argmax(dim=1).tolist() == [0, 1, 2]
 
 
-def test_bundled_weights_reach_the_training(tmp_path, cache_dir, monkeypatch):
-    import train
-
+@pytest.mark.usefixtures("light_training")
+def test_bundled_weights_reach_the_training(tmp_path, cache_dir):
     options = ["init_from=bundled", f"data.root={PROJECT}/data/sample", f"data.cache_dir={cache_dir}"]
     options += [f"outputs={tmp_path}", "trainer.max_epochs=1", "+trainer.limit_train_batches=1"]
-    train_settings()  # registers what the configuration uses
-    with initialize_config_dir(str(PROJECT / "configs"), version_base="1.3"):
-        settings = train.read_settings(compose("train", [*options, "trainer.accelerator=cpu"]), options)
-    monkeypatch.setattr(train, "export", lambda *arguments: None)  # the slow part, tested elsewhere
-    assert train.train(settings, tmp_path) >= 0.9  # one step from random weights guesses
+    settings = train_settings(*options, "trainer.accelerator=cpu", f"+run_dir={tmp_path}/run", shrink=False)
+    settings.model = {}
+    start = load_classifier(find_start("bundled", tmp_path))[0].network.state_dict()
+    trained = load_classifier(train(settings).checkpoint)[0].network.state_dict()
+    weights = [name for name in start if name.endswith("weight") and start[name].ndim > 1]
+    assert all(torch.allclose(start[name], trained[name], atol=2e-3) for name in weights)  # one step is at most lr
 
 
 def test_width_scales_the_whole_network_and_its_default_is_the_bundled_one():

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from gender_recognizer.labelling.records import BLANK, NO_FACE, TOO_SMALL, Limits, Record
+from gender_recognizer.labelling.records import BLANK, FAILED, NO_FACE, TOO_SMALL, Limits, Record
 from gender_recognizer.models.detector import Detector, YuNet, cut_faces
 from gender_recognizer.models.predictor import Predictor
 from gender_recognizer.pictures.listing import File
@@ -55,7 +55,7 @@ class Reader:
         try:
             if content is not None:
                 return self._decode(record, BytesIO(content))
-            stream, status = open_regular(file.path)
+            stream, status = open_regular(file.path, self.limits.max_file_size)
             record.size, record.modified = status.st_size, status.st_mtime_ns
             with stream:
                 return self._decode(record, stream)

@@ -9,6 +9,10 @@ import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks.progress.rich_progress import CustomTimeColumn
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.progress import ProgressColumn, Task
+from rich.text import Text
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
@@ -43,8 +47,42 @@ class SeedEachStep(Callback):
         self.on_train_start(trainer, pl_module)
 
 
+class SameSchedule(Callback):
+    """Refuse to go on with a run whose schedule would have another length: its learning rate has nearly ended."""
+
+    def __init__(self, steps: int) -> None:
+        """Remember the number of steps of the whole run."""
+        self.steps = steps
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Compare the number of steps.
+
+        Raises:
+            ValueError: it is another one.
+        """
+        if stage == "fit" and (steps := int(trainer.estimated_stepping_batches)) != self.steps:
+            raise ValueError(
+                f"the run's learning rate was planned for {self.steps} steps, and these options make {steps}; go on "
+                "with the same trainer.max_epochs, data.batch_size and trainer.devices, or start a new run from its "
+                "weights: init_from=latest"
+            )
+
+
+class TimeColumn(CustomTimeColumn):
+    """The time that has passed and the time left, in characters that every encoding has."""
+
+    def render(self, task: Task) -> Text:
+        """Return the text."""
+        return Text(super().render(task).plain.replace("\N{BULLET}", "<"), style=self.style)
+
+
 class ProgressBar(RichProgressBar):
-    """Lightning's progress bar without the number of the logger's version, which says nothing here."""
+    """Lightning's progress bar for output in any encoding, without the logger's version, which says nothing here."""
+
+    def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
+        """Return the columns."""
+        columns = super().configure_columns(trainer)
+        return [TimeColumn(column.style) if isinstance(column, CustomTimeColumn) else column for column in columns]
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """Return what is shown behind the bar."""
@@ -98,6 +136,17 @@ class Speed(Callback):
         )
 
 
+def data_of(trainer: Trainer) -> FaceDataModule:
+    """Return the data that a trainer works on."""
+    return trainer.datamodule  # type: ignore[attr-defined]  # which Lightning sets when it starts
+
+
+def writer_of(trainer: Trainer) -> SummaryWriter:
+    """Return what writes for TensorBoard."""
+    assert isinstance(trainer.logger, TensorBoardLogger)
+    return trainer.logger.experiment
+
+
 class TensorBoardPictures(Callback):
     """Show class balance and an augmented batch before training, curves and the worst errors after it."""
 
@@ -105,8 +154,7 @@ class TensorBoardPictures(Callback):
         """Log the histograms of the classes and a grid of augmented training pictures."""
         if not trainer.is_global_zero:
             return
-        data: FaceDataModule = trainer.datamodule
-        writer: SummaryWriter = trainer.logger.experiment
+        data, writer = data_of(trainer), writer_of(trainer)
         writer.add_figure("class_balance", class_balance_figure(data.counts()))
         # TensorBoard cuts the outer bins at the smallest and largest value: these edges leave all equally wide.
         edges = np.linspace(0, len(data.classes) - 1, len(data.classes) + 1)
@@ -134,8 +182,15 @@ class TensorBoardPictures(Callback):
         """Log the figures of the validation part."""
         self._log_figures(trainer, "val")
 
-    on_test_epoch_start = on_validation_epoch_start
-    on_test_batch_end = on_validation_batch_end
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start to collect probabilities."""
+        self.on_validation_epoch_start(trainer, pl_module)
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        """Collect the probabilities of the batch."""
+        self.on_validation_batch_end(trainer, pl_module, outputs, batch)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the figures of the test part."""
@@ -145,14 +200,13 @@ class TensorBoardPictures(Callback):
         """Log the figures of a model's results and its worst errors, of what this process has seen."""
         if not self.probabilities or not trainer.is_global_zero:
             return
-        data: FaceDataModule = trainer.datamodule
+        data, writer = data_of(trainer), writer_of(trainer)
         part = {"val": "validation", "test": "test"}[stage]
         loader = data.val_dataloader() if stage == "val" else data.test_dataloader()
         probabilities = torch.cat(self.probabilities).double().numpy()
         indices = list(loader.sampler)[: len(probabilities)]  # fewer with limit_val_batches
         dataset, files = data.parts[part], data.files[part]
         targets = dataset.targets[indices]
-        writer: SummaryWriter = trainer.logger.experiment
         for name, figure in result_figures(probabilities, targets, data.classes).items():
             writer.add_figure(f"{stage}/{name}", figure, trainer.global_step)
         for target, name in enumerate(data.classes):

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,35 @@ import torch
 from torch import Tensor
 
 from gender_recognizer.models.classifier import GenderClassifier
-from gender_recognizer.models.model_file import load_classifier
+from gender_recognizer.models.model_file import find_start, load_classifier
+from gender_recognizer.training.settings import TrainSettings
 
 logger = logging.getLogger(__name__)
+
+DEFAULT_NETWORK = {"name": "smallcnn", "find_face": True}
+"""The network that is trained where none is chosen; its other options are at their defaults."""
+
+
+def resolve_start(settings: TrainSettings) -> TrainSettings:
+    """Return settings in which what depends on where training starts is decided, unless the user has.
+
+    That is the network, the learning rate and the number of epochs.
+
+    Raises:
+        ValueError: there are no weights where `init_from` says.
+    """
+    if settings.init_from is None:
+        network, lr, epochs = DEFAULT_NETWORK, 2e-3, 30
+    else:
+        start = find_start(settings.init_from, settings.outputs)
+        network, lr, epochs = start_network(start), 1e-3, 10
+    trainer = dict(settings.trainer)
+    if trainer.get("max_epochs") is None:
+        trainer["max_epochs"] = epochs
+    classifier = settings.classifier
+    if classifier.lr is None:
+        classifier = replace(classifier, lr=lr)
+    return replace(settings, model=settings.model or network, trainer=trainer, classifier=classifier)
 
 
 def start_network(path: Path) -> dict[str, Any]:
@@ -44,15 +71,6 @@ def start_from(classifier: GenderClassifier, path: Path) -> None:
         weights |= {name: own[name] for name in names}
         logger.info("starting from %s: all weights but the last layer's, which told %s apart", path, ", ".join(had))
     classifier.network.load_state_dict(weights)
-
-
-def same_network(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Say whether two descriptions are of the same network, whether or not its weights are to be fetched."""
-    first, second = (
-        {key: value for key, value in network.items() if value is not None and key != "pretrained"}
-        for network in (one, other)
-    )
-    return first == second
 
 
 def _shapes(weights: dict[str, Tensor], head: str) -> dict[str, torch.Size]:

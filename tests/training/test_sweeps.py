@@ -1,16 +1,19 @@
 import csv
 import json
 
-from conftest import PROJECT, SMALL_RUN, make_colour_data, run
-from sweep_table import read_results
+import pytest
+from conftest import SMALL_RUN, make_colour_data
+
+from gender_recognizer.training.sweeps import read_results
 
 
-def test_a_sweep_ends_in_one_table_also_when_a_run_fails(tmp_path):
+@pytest.mark.usefixtures("light_training")
+def test_a_sweep_ends_in_one_table_also_when_a_run_fails(tmp_path, command):
     data = make_colour_data(tmp_path / "data", count=20, wrong=0)
     common = [option for option in SMALL_RUN if not option.startswith("model.")]
-    done = run(
-        PROJECT / "scripts/train.py", "-m", *common, f"data.root={data}", f"outputs={tmp_path}/out",
-        "model.width=1,6", "classifier.lr=0.01", "trainer.max_epochs=1", cwd=tmp_path,
+    done = command(
+        "train", "-m", *common, f"data.root={data}", f"outputs={tmp_path}/out",
+        "model.width=1,6", "classifier.lr=0.01", "trainer.max_epochs=1",
     )  # fmt: skip
     assert done.returncode == 3, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
@@ -22,6 +25,7 @@ def test_a_sweep_ends_in_one_table_also_when_a_run_fails(tmp_path):
     assert 0 <= float(rows[0]["val/acc"]) <= 1
     assert "model.width is 1; expected" in rows[-1]["reason"]
     assert done.stdout.count("sweep_results.csv") == 1
+    assert "ckpt_path=last" not in done.stdout + done.stderr  # it would go on with another run
 
 
 def test_rows_are_sorted_by_validation_accuracy(tmp_path):

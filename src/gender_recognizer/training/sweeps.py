@@ -1,4 +1,4 @@
-"""One table of all runs of a sweep (`train.py -m`), on the terminal and as sweep_results.csv."""
+"""One table of all runs of a sweep (`train.py -m`), on the terminal and as sweep_results.csv; what Hydra calls."""
 
 import csv
 import json
@@ -35,7 +35,7 @@ def read_results(folder: Path) -> list[dict[str, str]]:
     rows = []
     for path in folder.glob("*/.hydra/overrides.yaml"):
         run_dir = path.parents[1]
-        options = dict(override.partition("=")[::2] for override in OmegaConf.load(path))
+        options = dict(str(override).partition("=")[::2] for override in OmegaConf.load(path))
         row = {"run": run_dir.name, "status": "failed"} | options
         if (metrics := run_dir / "metrics.json").is_file():
             values = json.loads(metrics.read_text())

@@ -1,0 +1,193 @@
+"""The options of training and tuning, with their defaults; configs/train.yaml and configs/tune.yaml show them."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class ClassifierSettings:
+    """How the network learns.
+
+    Attributes:
+        lr: largest learning rate; None is 2e-3 from random weights and 1e-3 from trained ones.
+        weight_decay: decoupled weight decay of AdamW.
+        label_smoothing: share of the target that is spread evenly over the classes.
+        warmup_fraction: share of all steps in which the learning rate rises.
+        frame_weight: weight of the error in finding the face, beside that of the label.
+        teacher_share: with teachers, the weight of their probabilities against the label.
+        feature_weight: with teachers, the weight of the error in predicting their features.
+    """
+
+    lr: float | None = None
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.1
+    warmup_fraction: float = 0.1
+    frame_weight: float = 1.0
+    teacher_share: float = 0.7
+    feature_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.lr is not None and self.lr <= 0:
+            raise ValueError(f"classifier.lr is {self.lr}; expected a number above 0")
+        for name in ("label_smoothing", "warmup_fraction", "teacher_share"):
+            if not 0 <= (share := getattr(self, name)) <= 1:
+                raise ValueError(f"classifier.{name} is {share}; expected a share from 0 to 1")
+        for name in ("weight_decay", "frame_weight", "feature_weight"):
+            if (weight := getattr(self, name)) < 0:
+                raise ValueError(f"classifier.{name} is {weight}; expected a number from 0 up")
+
+
+def default_data() -> dict[str, Any]:
+    """Return the options of the pictures."""
+    augmentation = {
+        "scale": [0.8, 1.25],
+        "aspect": 0.1,
+        "shift": 0.1,
+        "rotation": 15,
+        "reframe": 0.5,
+        "reframe_scale": [0.38, 1.6],
+        "reframe_aspect": 0.4,
+        "reframe_rotation": 25,
+        "light": 0.35,
+        "dark": 0.1,
+        "grey": 0.1,
+        "coarse": 0.15,
+        "noise": 0.1,
+        "erase": 0.25,
+    }
+    return {
+        "root": "data",
+        "test_root": None,
+        "exclude": None,
+        "classes": ["female", "male"],
+        "cache_dir": "outputs/cache",
+        "split": "grouped",
+        "split_fractions": [0.8, 0.1, 0.1],
+        "split_seed": 0,
+        "batch_size": 64,
+        "shuffle": True,
+        "num_workers": 0,
+        "augmentation": augmentation,
+    }
+
+
+def default_trainer() -> dict[str, Any]:
+    """Return the arguments of Lightning's trainer."""
+    return {"accelerator": "auto", "devices": 1, "max_epochs": None, "precision": "auto"}
+
+
+@dataclass
+class TrainSettings:
+    """Train a network on folders of pictures, one folder a class.
+
+        python scripts/train.py model=smallcnn data.root=folder-with-female-and-male
+
+    Writes one run folder below outputs/: the configuration, the split, checkpoints (best and last) and model.onnx,
+    class_balance.png and what `tensorboard --logdir outputs` shows. `ckpt_path=last` goes on with the newest run,
+    `init_from=bundled` starts from trained weights, and `-m model.width=16,24` trains once for each value. Ctrl-C
+    keeps the best model so far.
+
+    Attributes:
+        data: the pictures, as configs/data/*.yaml explain.
+        model: name and options of the network, as configs/model/*.yaml explain. Empty, as where no option of model is
+            given: the network of the weights in init_from, else smallcnn.
+        trainer: arguments of Lightning's Trainer. `max_epochs: null` is 30 from random weights and 10 from trained
+            ones; `precision: auto` is bf16-mixed where the processor computes in it, else 32-true.
+        classifier: how the network learns.
+        seed: of weights, order and augmentation; data.split_seed has its own.
+        init_from: start from trained weights: bundled, latest, or the path of a .ckpt; None for random ones.
+        teachers: .ckpt files of trained models of the same classes to learn from as well.
+        ckpt_path: last goes on with the newest run; or the path of a last.ckpt.
+        outputs: where runs and the image cache are.
+        early_stopping_patience: epochs without a better val/acc before training ends.
+        ema_decay: such as 0.999, validate and save an average of the weights; None for the weights themselves.
+        run_dir: folder of this run; None for a new one below outputs, or that of the checkpoint to go on from.
+
+    Exit codes: 0 done, 1 internal error, 2 wrong usage, 3 a run of a sweep failed, 130 stopped.
+    """
+
+    data: dict[str, Any] = field(default_factory=default_data)
+    model: dict[str, Any] = field(default_factory=dict)
+    trainer: dict[str, Any] = field(default_factory=default_trainer)
+    classifier: ClassifierSettings = field(default_factory=ClassifierSettings)
+    seed: int = 0
+    init_from: str | None = None
+    teachers: list[str] = field(default_factory=list)
+    ckpt_path: str | None = None
+    outputs: Path = Path("outputs")
+    early_stopping_patience: int = 15
+    ema_decay: float | None = None
+    run_dir: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.model and "name" not in self.model:
+            raise ValueError(f"model is {self.model}; expected the name of a network, such as model.name=smallcnn")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}; expected a whole number, 0 or more")
+        if self.early_stopping_patience < 1:
+            raise ValueError(f"early_stopping_patience is {self.early_stopping_patience}; expected 1 epoch or more")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(
+                f"ema_decay is {self.ema_decay}; expected a number between 0 and 1, such as 0.999, or null"
+            )
+
+
+def default_search() -> dict[str, Any]:
+    """Return what a study varies."""
+    return {
+        "classifier.lr": {"low": 3e-4, "high": 1e-2, "log": True},
+        "classifier.weight_decay": {"low": 1e-3, "high": 0.2, "log": True},
+        "classifier.label_smoothing": {"low": 0.0, "high": 0.2},
+        "data.batch_size": {"choices": [32, 64, 128]},
+        "model.dropout": {"low": 0.0, "high": 0.4},
+    }
+
+
+@dataclass
+class SearchSettings:
+    """What is searched for, and for how long.
+
+    Attributes:
+        name: of the study; the same name goes on with what was found.
+        num_trials: finished trials wanted, those of earlier calls included.
+        pruning_starts_after: trials that are never stopped early.
+        pruning_from_epoch: first epoch at which a trial may be stopped.
+        search: by option of train.py, either `choices`, or `low` and `high` and perhaps `log` and `step`.
+    """
+
+    name: str = "study"
+    num_trials: int = 30
+    pruning_starts_after: int = 5
+    pruning_from_epoch: int = 3
+    search: dict[str, Any] = field(default_factory=default_search)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.num_trials < 1:
+            raise ValueError(f"tune.num_trials is {self.num_trials}; expected a whole number, 1 or more")
+        for name in ("pruning_starts_after", "pruning_from_epoch"):
+            if (count := getattr(self, name)) < 0:
+                raise ValueError(f"tune.{name} is {count}; expected a whole number, 0 or more")
+        if Path(self.name).name != self.name:
+            raise ValueError(f"tune.name is '{self.name}'; expected the name of a folder, without '/'")
+
+
+@dataclass
+class TuneSettings(TrainSettings):
+    """Search for good training options with Optuna: unpromising trials are stopped early, and the same call goes on.
+
+        python scripts/tune.py data.root=folder-with-female-and-male tune.num_trials=30
+
+    Trains once for each trial below outputs/tune_NAME/, where study.db keeps what was found. All options of train.py
+    work.
+
+    Attributes:
+        tune: what is searched for, and for how long.
+
+    Exit codes: 0 done, 1 internal error, 2 wrong usage, 130 stopped.
+    """
+
+    tune: SearchSettings = field(default_factory=SearchSettings)

@@ -1,0 +1,140 @@
+"""Lightning's trainer as every run uses it: checkpoints, callbacks, precision, and what keeps it quiet and fast."""
+
+import ctypes
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    WeightAveraging,
+)
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch.optim.swa_utils import get_ema_avg_fn
+
+from gender_recognizer.training.callbacks import ProgressBar, SameSchedule, SeedEachStep, Speed, TensorBoardPictures
+from gender_recognizer.training.interruption import EndAtOnce
+from gender_recognizer.training.settings import TrainSettings
+
+MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_THRESHOLD = -1, -3  # malloc.h
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keep the checkpoint with the best validation accuracy, also in a run folder that was moved."""
+
+    def __init__(self, folder: Path) -> None:
+        """Keep it in a folder."""
+        super().__init__(
+            folder,
+            filename="model_state-epoch-{epoch:02d}-val_acc-{val/acc:.4f}",
+            auto_insert_metric_name=False,
+            monitor="val/acc",
+            mode="max",
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the state of a checkpoint, whose paths are those of the folder where the run was then."""
+        here = Path(str(self.dirpath))
+
+        def moved(path: str) -> str:
+            return str(here / Path(path).name) if path else path
+
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        state = state_dict | {"dirpath": self.dirpath} | {name: moved(state_dict[name]) for name in paths}
+        state["best_k_models"] = {moved(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(state)
+
+
+def build_trainer(
+    settings: TrainSettings, run_dir: Path, callbacks: Sequence[Callback] = (), steps: int | None = None
+) -> lightning.Trainer:
+    """Return the trainer of a run.
+
+    Args:
+        settings: of the run.
+        run_dir: its folder.
+        callbacks: beside those that every run has.
+        steps: those of the whole schedule of the run that this one goes on with, if any.
+
+    Raises:
+        ValueError: Lightning refuses an option of `trainer`.
+    """
+    # `save_last` would write only where the best is written: a resumed run would lose every epoch since.
+    last = ModelCheckpoint(run_dir / "checkpoints", filename="last", enable_version_counter=False)
+    checkpoints = [BestCheckpoint(run_dir / "checkpoints"), last]
+    schedule = [] if steps is None else [SameSchedule(steps)]
+    try:
+        return lightning.Trainer(
+            **trainer_arguments(settings.trainer),
+            callbacks=[*checkpoints, *build_callbacks(settings), *schedule, *callbacks],
+            logger=TensorBoardLogger(run_dir, name="", version="tensorboard", default_hp_metric=False),
+            default_root_dir=run_dir,
+            num_sanity_val_steps=0,
+            log_every_n_steps=10,
+            enable_model_summary=False,
+        )
+    except (TypeError, MisconfigurationException) as error:
+        raise ValueError(f"trainer: {' '.join(str(error).split())}") from None
+
+
+def build_callbacks(settings: TrainSettings) -> list[Callback]:
+    """Return the callbacks other than those of checkpoints."""
+    callbacks = [
+        EarlyStopping("val/acc", mode="max", patience=settings.early_stopping_patience),
+        LearningRateMonitor("step"),
+        SeedEachStep(settings.seed),
+        Speed(),
+        TensorBoardPictures(),
+        EndAtOnce(),
+    ]
+    if settings.trainer.get("enable_progress_bar", True):
+        callbacks.append(ProgressBar())
+    if settings.ema_decay is not None:
+        callbacks.append(WeightAveraging(avg_fn=get_ema_avg_fn(settings.ema_decay)))
+    return callbacks
+
+
+def trainer_arguments(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the trainer's arguments, with `precision: auto` resolved: bf16 where the processor computes in it."""
+    if options.get("precision", "auto") != "auto":
+        return options
+    if torch.cuda.is_available():
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        features = torch.cpu.get_capabilities()
+        fast = features.get("avx512_bf16") or features.get("amx_bf16")
+    return options | {"precision": "bf16-mixed" if fast else "32-true"}
+
+
+def quiet_lightning() -> None:
+    """Silence Lightning's advice that does not fit here.
+
+    The loader reads from memory, small sets have few batches, the metrics have been gathered before they are logged,
+    and a run that goes on finds its folder full, perhaps in another place.
+    """
+    advice = (
+        "does not have many workers|number of training batches|LeafSpec|recommended to use `self.log|"
+        "exists and is not empty|dirpath has changed"
+    )
+    warnings.filterwarnings("ignore", message=rf".*({advice})")
+    for name in ("lightning.pytorch", "onnx_ir", "onnxscript"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep freed memory: giving back the buffers of every step costs a tenth of the time on a CPU.
+
+    Measured by `scripts/benchmark.py training`; other C libraries are left as they are.
+    """
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "gnu_get_libc_version"):
+        libc.mallopt(MALLOPT_MMAP_THRESHOLD, 2**25)  # the largest that glibc accepts
+        libc.mallopt(MALLOPT_TRIM_THRESHOLD, 2**31 - 1)

@@ -1,0 +1,100 @@
+"""Ctrl-C while a network is trained."""
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+
+import pytest
+from conftest import train_settings
+from lightning import Callback
+
+from gender_recognizer.training.run import train
+
+
+@pytest.fixture
+def settings(tmp_path, colour_data, cache_dir):
+    options = [f"data.root={colour_data}", f"data.cache_dir={cache_dir}", "trainer.max_epochs=4", "data.split=random"]
+    return train_settings(*options, f"outputs={tmp_path}", f"+run_dir={tmp_path}/run")
+
+
+@pytest.fixture
+def exports(monkeypatch, light_training):
+    """Return the list of the checkpoints that are exported, with their metrics."""
+    exported = []
+    monkeypatch.setattr(
+        "gender_recognizer.training.run.export", lambda path, _, metrics: exported.append((path, metrics))
+    )
+    return exported
+
+
+class Interrupt(Callback):
+    """Sends the signal of Ctrl-C in the middle of an epoch, and remembers the processes that read data."""
+
+    def __init__(self, epoch):
+        self.epoch, self.workers = epoch, []
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if trainer.current_epoch == self.epoch and batch_idx == 1:
+            self.workers = multiprocessing.active_children()
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_best_model_so_far_is_exported_and_the_run_can_go_on(settings, exports, caplog, workers):
+    settings.data["num_workers"] = workers
+    handler = signal.getsignal(signal.SIGINT)
+    interrupt = Interrupt(epoch=2)
+    with caplog.at_level(logging.WARNING), pytest.raises(KeyboardInterrupt):
+        train(settings, [interrupt])
+    assert signal.getsignal(signal.SIGINT) == handler
+    assert bool(interrupt.workers) == bool(workers)
+    assert not any(worker.is_alive() for worker in interrupt.workers)
+    ((best, metrics),) = exports
+    assert f"val_acc-{metrics['val/acc']:.4f}" in best.name
+    assert f"kept: {best} and model.onnx beside it" in caplog.text
+    assert f"ckpt_path={settings.run_dir}/checkpoints/last.ckpt go on" in caplog.text
+    settings.ckpt_path, settings.run_dir = str(settings.run_dir / "checkpoints/last.ckpt"), None
+    assert train(settings).metrics["val/acc"] >= metrics["val/acc"]
+
+
+def test_before_the_first_epoch_ends_there_is_nothing_to_keep(settings, exports, caplog):
+    with caplog.at_level(logging.WARNING), pytest.raises(KeyboardInterrupt):
+        train(settings, [Interrupt(epoch=0)])
+    assert exports == []
+    assert "stopped before the first epoch ended: no model was kept" in caplog.text
+
+
+def test_while_it_is_measured_the_model_is_exported_all_the_same(settings, exports):
+    settings.trainer["max_epochs"] = 1
+
+    class InterruptTest(Callback):
+        def on_test_start(self, trainer, module):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, [InterruptTest()])
+    assert len(exports) == 1
+
+
+@pytest.mark.parametrize("moment", ["while Lightning shuts down", "while the model is exported"])
+def test_the_second_ends_the_process_at_once(settings, light_training, monkeypatch, moment):
+    """In a copy of this process, which takes no time to start."""
+    second = []
+
+    def interrupt_again(*_):
+        second.append(moment)
+        os.kill(os.getpid(), signal.SIGINT)
+        os._exit(0)  # is not reached
+
+    if moment == "while Lightning shuts down":
+        monkeypatch.setattr("lightning.pytorch.trainer.trainer.Trainer._teardown", interrupt_again)
+    else:
+        monkeypatch.setattr("gender_recognizer.training.run.export", interrupt_again)
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            train(settings, [Interrupt(epoch=1)])
+        os._exit(1)  # is not reached
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130

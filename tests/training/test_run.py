@@ -1,0 +1,88 @@
+"""What every run of training keeps to."""
+
+import pytest
+import torch
+from conftest import make_colour_data, train_settings
+from lightning import Callback
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from gender_recognizer.models.classifier import GenderClassifier
+from gender_recognizer.training.fine_tuning import resolve_start
+from gender_recognizer.training.run import best_accuracy, build_classifier, build_data, run, train
+from gender_recognizer.training.settings import TrainSettings
+
+
+@pytest.mark.usefixtures("light_training")
+def test_same_seed_same_run_and_another_seed_same_split(tmp_path, colour_data, cache_dir):
+    results = []
+    for number, seed in enumerate((3, 3, 4)):
+        options = [f"data.root={colour_data}", f"data.cache_dir={cache_dir}", "trainer.max_epochs=1", f"seed={seed}"]
+        run_dir = train(train_settings(*options, f"+run_dir={tmp_path}/{number}")).run_dir
+        results.append([(run_dir / name).read_text() for name in ("metrics.json", "split.csv")])
+    assert results[0] == results[1]
+    assert results[0][0] != results[2][0]
+    assert results[0][1] == results[2][1]
+
+
+def test_last_checkpoint_is_that_of_the_last_epoch_also_when_it_is_not_the_best(colour_runs):
+    for run_dir in colour_runs.values():
+        last = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
+        assert last["epoch"] == 5
+        assert len(list((run_dir / "checkpoints").glob("*.ckpt"))) == 2
+
+
+def test_the_library_trains_the_network_of_the_command(tmp_path):
+    """The notebook gives a few settings and no configuration file."""
+    make_colour_data(tmp_path / "data", count=3, wrong=0)
+    networks = []
+    for settings in (TrainSettings(), train_settings(shrink=False)):
+        settings.data |= {"root": tmp_path / "data", "cache_dir": tmp_path / "cache"}
+        settings = resolve_start(settings)
+        networks.append((build_classifier(settings, build_data(settings)), settings))
+    shapes = [{name: value.shape for name, value in network.state_dict().items()} for network, _ in networks]
+    assert shapes[0] == shapes[1]
+    plain = [dict(network.hparams) | {"network": None} for network, _ in networks]
+    assert plain[0] == plain[1]
+    assert networks[0][1].trainer == networks[1][1].trainer
+
+
+@pytest.mark.usefixtures("light_training")
+def test_a_run_of_its_own_folder_says_how_to_go_on_and_a_trial_does_not(tmp_path, colour_data, cache_dir, caplog):
+    options = [f"data.root={colour_data}", f"data.cache_dir={cache_dir}", f"outputs={tmp_path}/out"]
+    options += ["trainer.max_epochs=1", "+trainer.limit_train_batches=1"]
+    for run_dir, said in ((f"{tmp_path}/out/run", True), (f"{tmp_path}/out/sweep/0", False)):
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            value = best_accuracy(train_settings(*options, f"+run_dir={run_dir}"))
+        assert 0 <= value <= 1
+        assert f"run folder: {run_dir}" in caplog.text
+        assert ("ckpt_path=last goes on" in caplog.text) == said
+
+
+@pytest.mark.usefixtures("light_training")
+def test_results_are_printed_and_a_part_without_pictures_has_none(tmp_path, colour_data, cache_dir, capsys):
+    options = [f"data.root={colour_data}", f"data.cache_dir={cache_dir}", "trainer.max_epochs=1"]
+    options += ["data.split_fractions=[0.8,0.2,0.0]", "+trainer.limit_train_batches=1", f"+run_dir={tmp_path}/run"]
+    assert run(train_settings(*options)) == 0
+    out = capsys.readouterr().out
+    (line,) = (line for line in out.splitlines() if "balanced_acc" in line)
+    assert line.split("│")[-2].strip() == "-"
+    assert f"best checkpoint: {tmp_path}/run/checkpoints/model_state-" in out
+
+
+def test_what_lightning_refuses_while_it_trains_is_a_mistake_of_the_user(tmp_path, colour_data, cache_dir):
+    class Refusal(Callback):
+        def on_fit_start(self, trainer, module):
+            raise MisconfigurationException("no\nsuch thing")
+
+    settings = train_settings(f"data.root={colour_data}", f"data.cache_dir={cache_dir}", f"+run_dir={tmp_path}/run")
+    with pytest.raises(ValueError, match=r"^trainer: no such thing$"):
+        train(settings, [Refusal()])
+
+
+def test_nothing_of_the_settings_is_left_out(tmp_path, colour_data, cache_dir):
+    settings = train_settings(f"data.root={colour_data}", f"data.cache_dir={cache_dir}", "classifier.teacher_share=0.5")
+    settings = resolve_start(settings)
+    classifier = build_classifier(settings, build_data(settings))
+    assert isinstance(classifier, GenderClassifier)
+    assert {name: classifier.hparams[name] for name in vars(settings.classifier)} == vars(settings.classifier)
