@@ -41,12 +41,12 @@ from torch.optim.swa_utils import get_ema_avg_fn
 
 from gender_recognizer.data.augment import Augmentation
 from gender_recognizer.data.datamodule import FaceDataModule
-from gender_recognizer.evaluation.figures import class_balance_figure
 from gender_recognizer.models.calibration import Scaling
 from gender_recognizer.models.classifier import GenderClassifier
 from gender_recognizer.models.model_file import calibrate_checkpoint, export_onnx, load_classifier
 from gender_recognizer.training.callbacks import ProgressBar, SeedEachStep, Speed, TensorBoardPictures
 from gender_recognizer.training.distillation import load_teacher, teach
+from gender_recognizer.training.figures import class_balance_figure
 from gender_recognizer.training.fine_tuning import find_start, same_network, start_from, start_network
 
 MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_THRESHOLD = -1, -3  # malloc.h

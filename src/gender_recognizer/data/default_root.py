@@ -1,0 +1,22 @@
+"""Which folder of pictures is used where the user has none yet."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+
+def find_root(root: Path, classes: Sequence[str]) -> Path:
+    """Return the folder of the pictures; for a `data` that has none of the user's own that of the sample, and say so.
+
+    Args:
+        root: folder that should hold a folder of pictures for each class.
+        classes: names of the class folders.
+    """
+    sample = root / "sample"
+    if root.name != "data" or not sample.is_dir() or any((root / name).is_dir() for name in classes):
+        return root
+    folders = " or ".join(f"data/{name}" for name in classes)
+    logger.warning("no pictures in %s: taking the sample in data/sample", folders)
+    return sample
