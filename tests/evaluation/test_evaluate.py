@@ -325,10 +325,8 @@ def rename_classes(path, classes):
     return path
 
 
-@pytest.mark.parametrize(
-    "classes", [["$x_{$", "<script>alert(1)<!--"], ["=cmd()", "_a|b *c* "[:-1]], ["日本", "a & b"]]
-)
-def test_hostile_names_of_classes_files_groups_and_models_are_shown_as_text(tmp_path, capsys, classes):
+def test_hostile_names_of_classes_files_groups_and_models_are_shown_as_text(tmp_path, capsys):
+    classes = ["$x_{$<script>alert(1)<!--", "_a|=cmd() *日本* & b"]
     model = rename_classes(tmp_path / "<b>$\\frac{$`x`.onnx", classes)
     root, rows = tmp_path / "<i>\x1b[31m$\\frac{$", ["file_name,$\\frac{$,<img src=x>"]
     for name, real in zip(classes, ("female", "male"), strict=True):

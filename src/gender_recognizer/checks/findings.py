@@ -157,7 +157,7 @@ def find_shared(folder: CheckedFolder, other: CheckedFolder) -> dict[str, Any]:
     for row, key in enumerate(folder.keys):
         if key is not None:
             rows_of.setdefault(key, []).append(row)
-    equal = {(row, theirs) for theirs, key in enumerate(other.keys) for row in rows_of.get(key, [])}
+    equal = {(row, theirs) for theirs, key in enumerate(other.keys) if key for row in rows_of.get(key, [])}
     shared = [
         folder.entry(
             row,

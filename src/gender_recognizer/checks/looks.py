@@ -79,7 +79,7 @@ def read_facts(path: Path) -> tuple[str, tuple[int, int]] | None:
     """Return the digest of a file and the width and height of its picture in pixels; None if it cannot be read."""
     try:
         with open_regular(path)[0] as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type] # BinaryIO lacks readinto
             file.seek(0)
             return digest, read_size(file)
     except (OSError, ValueError):

@@ -65,7 +65,7 @@ def write_check(summary: Mapping[str, Any], show: Show, show_other: Show | None,
             for title, counts in _balance(summary).items()
         ],
         show=lambda name: _thumbnail(show, name),
-        show_other=lambda name: _thumbnail(show_other, name),
+        show_other=lambda name: _thumbnail(show_other or show, name),
     )
 
 

@@ -5,7 +5,7 @@ resample with replacement give one draw of the bootstrap (Efron and Tibshirani 1
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,7 +19,8 @@ Draws = dict[str, np.ndarray]
 """Metric by name, each float64 `(num_weightings,)`; NaN where a metric is not defined."""
 
 
-class Evaluation(NamedTuple):
+@dataclass(frozen=True)
+class Evaluation:
     """The metrics of some pictures, and the bootstrap draws that their intervals come from."""
 
     count: int

@@ -103,7 +103,7 @@ def _gaps(groups: Mapping[str, Evaluation], classes: Sequence[str]) -> dict[str,
     gaps: dict[str, Any] = _plain(group_gaps(groups, classes))
     if gaps:
         accuracy = {name: group.metrics["accuracy"].value for name, group in groups.items()}
-        gaps["best"], gaps["worst"] = max(accuracy, key=accuracy.get), min(accuracy, key=accuracy.get)
+        gaps["best"], gaps["worst"] = max(accuracy, key=accuracy.__getitem__), min(accuracy, key=accuracy.__getitem__)
     return gaps
 
 

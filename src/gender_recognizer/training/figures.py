@@ -132,7 +132,7 @@ def confidence_figure(probabilities: np.ndarray, targets: np.ndarray) -> Figure:
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == targets
     figure, axes = new_axes("How sure it is", "confidence", "pictures")
-    edges = np.linspace(1 / probabilities.shape[1], 1, 26)
+    edges = np.linspace(1 / probabilities.shape[1], 1, 26).tolist()
     parts = [confidence[~right], confidence[right]]
     axes.hist(parts, edges, stacked=True, color=[WRONG, RIGHT], label=["wrong", "right"])
     axes.legend(loc="upper left")
