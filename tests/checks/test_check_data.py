@@ -4,23 +4,19 @@ import logging
 import os
 import re
 import shutil
-import sys
 
 import numpy as np
 import pytest
-from conftest import PROJECT, run
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from conftest import PROJECT
 from PIL import Image, ImageFilter
 
 from gender_recognizer.checks import report
+from gender_recognizer.checks.run import check_pictures
+from gender_recognizer.checks.settings import CheckDataSettings, CheckSettings
+from gender_recognizer.cli import main
 from gender_recognizer.data import cache
 from gender_recognizer.data.datamodule import FaceDataModule
 from gender_recognizer.data.samples import read_exclude
-
-sys.path.insert(0, str(PROJECT / "scripts"))
-import check_data
-from command import register_resolvers
 
 FAIRFACE = PROJECT.parent / "shared" / "faces" / "fairface"
 TINTS = {"female": (120, -60, -90), "male": (-90, -60, 120)}
@@ -66,19 +62,10 @@ def plant(root):
     return root
 
 
-def settings(*overrides):
-    register_resolvers()
-    with initialize_config_dir(str(PROJECT / "configs"), version_base="1.3"):
-        config = compose("check_data", [*overrides])
-    return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-
-
-def check(root, folder, **options):
-    """Check a folder, with all that is left inside `folder`."""
-    chosen = settings()
-    chosen |= {"outputs": str(folder), "output_dir": str(folder / "check")} | options
-    chosen["data"] |= {"root": str(root), "cache_dir": str(folder / "cache")} | options.get("data", {})
-    return check_data.run(chosen)
+def check(root, folder, output=None, classes=("female", "male"), **options):
+    """Check a folder, with all that is left inside `folder`, and return what was found."""
+    data = CheckDataSettings(root, list(classes), folder / "cache")
+    return check_pictures(CheckSettings(data, outputs=folder, **options), output or folder / "check")
 
 
 def files(entries):
@@ -175,7 +162,7 @@ def test_the_page_holds_every_section_and_needs_nothing_else(checked):
 def test_the_page_shows_a_part_and_check_json_all(checked, tmp_path, monkeypatch):
     monkeypatch.setattr(report, "SHOWN", 1)
     summary = checked[1]
-    assert report.write_check(summary, lambda name: np.zeros((100, 80, 3), np.uint8), None, tmp_path) == 6
+    report.write_check(summary, lambda name: np.zeros((100, 80, 3), np.uint8), None, tmp_path)
     page = (tmp_path / "check.html").read_text()
     assert "2 more groups are in check.json" in page
     assert page.count("<figure>") < 20
@@ -253,7 +240,7 @@ def test_copies_across_parts_of_a_split_are_found(checked, tmp_path):
     for split, found in (("random", True), ("grouped", False)):
         data = load(root, folder.parent / "cache", split=split, split_fractions=(0.5, 0.25, 0.25), split_seed=1)
         data.save_split(tmp_path / f"{split}.csv")
-        summary = check(root, folder.parent, split=str(tmp_path / f"{split}.csv"), output_dir=str(tmp_path / split))
+        summary = check(root, folder.parent, tmp_path / split, split=tmp_path / f"{split}.csv")
         groups = summary["across_parts"]["groups"]
         assert bool(groups) == found
         for group in groups:
@@ -274,7 +261,7 @@ def test_copies_in_another_folder_are_found_whatever_its_folders_are_called(chec
     texture(9000).save(other / "another.png")
     Image.new("RGB", (60, 70), (90, 80, 70)).save(other / "blank.png")
     (other / "broken.jpg").write_bytes(b"")
-    shared = check(root, folder.parent, against=str(other), output_dir=str(tmp_path / "check"))["against"]
+    shared = check(root, folder.parent, tmp_path / "check", against=other)["against"]
     assert shared["pictures"] == 6
     found = [(pair["file"], pair["other"], pair["same_bytes"], pair["same_pixels"]) for pair in shared["pairs"]]
     assert found == [
@@ -292,7 +279,7 @@ def test_copies_in_another_folder_are_found_whatever_its_folders_are_called(chec
 
 def test_one_class_without_metadata(tmp_path):
     root = make_pictures(tmp_path / "data", 3)
-    summary = check(root, tmp_path, data={"classes": ["female"]})
+    summary = check(root, tmp_path, classes=["female"])
     assert summary["classes"] == {"female": 3}
     assert summary["suspicious_labels_skipped"] == "there is one class only, 'female'"
     page = (tmp_path / "check" / "check.html").read_text()
@@ -305,6 +292,7 @@ def test_three_pictures(tmp_path, capsys):
     texture(5).save(root / "male" / "second.png")
     summary = check(root, tmp_path)
     assert summary["suspicious_labels_skipped"] == "class 'female' has 1 different pictures and needs 10"
+    assert main("check", [f"data.root={root}", f"outputs={tmp_path}", f"data.cache_dir={tmp_path}/cache"]) == 0
     assert "labels not checked (class 'female' has 1 different" in capsys.readouterr().out
     assert not summary["exact_copies"] + summary["near_copies"]
     assert active_lines(tmp_path / "check" / "exclude.txt") == set()
@@ -327,7 +315,7 @@ def test_three_classes_of_other_names(tmp_path):
         for index in range(20):
             texture(100 * target + index, tint).save(root / name / f"{index}.png")
     (root / "cat" / "0.png").rename(root / "dog" / "moved.png")
-    summary = check(root, tmp_path, data={"classes": [*tints]})
+    summary = check(root, tmp_path, classes=[*tints])
     assert summary["suspicious_labels"][0]["file"] == "dog/moved.png"
     assert summary["suspicious_labels"][0]["suggested"] == "cat"
 
@@ -346,45 +334,74 @@ def test_names_that_are_not_utf8(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"data": {"classes": ["female", "other"]}}, "no folder '{root}/other'"),
-        ({"data": {"classes": "female"}}, "data.classes is 'female'; expected a list"),
-        ({"against": "{root}/gone"}, "against '{root}/gone' is not a folder"),
-        ({"against": "{root}/female"}, "one lies in the other"),
-        ({"against": "{empty}"}, "no pictures in against '{empty}'"),
-        ({"split": "{root}/gone.csv"}, "split '{root}/gone.csv' does not exist"),
-        ({"split": "{empty}/a.csv"}, "it is not the split.csv of a training run"),
-        ({"split": "{empty}/b.csv"}, "names no picture of '{root}'"),
-        ({"model_path": "{empty}/model.onnx"}, "no model.ckpt beside it"),
-        ({"model_path": "{empty}/gone.ckpt"}, "does not exist"),
+        (["data.classes=[female,other]"], "no folder '{root}/other'"),
+        (["data.classes=[]"], "data.classes is empty; expected"),
+        (["data.classes=[female,male,female]"], "data.classes has 'female' twice"),
+        (["data.root=gone"], "no folder 'gone/female'"),
+        (["against={root}/gone"], "against '{root}/gone' is not a folder"),
+        (["against={root}/female"], "one lies in the other"),
+        (["against={empty}"], "no pictures in against '{empty}'"),
+        (["split={root}/gone.csv"], "split '{root}/gone.csv' does not exist"),
+        (["split={empty}/a.csv"], "it is not the split.csv of a training run"),
+        (["split={empty}/b.csv"], "names no picture of '{root}'"),
+        (["model_path={empty}/model.onnx"], "no model.ckpt beside it"),
+        (["model_path={empty}/gone.ckpt"], "does not exist"),
     ],
 )
-def test_mistakes_are_said_in_a_line(tmp_path, options, message):
+def test_mistakes_are_said_in_a_line(tmp_path, capsys, options, message):
     root, empty = make_pictures(tmp_path / "data", 2), tmp_path / "empty"
     empty.mkdir()
     (empty / "a.csv").write_text("a,b\n1,2\n")
     (empty / "b.csv").write_text("part,file_name,root\ntrain,female/gone.png,/elsewhere\n")
     (empty / "model.onnx").write_bytes(b"")
     names = {"root": root, "empty": empty}
-    options = {key: value.format(**names) if isinstance(value, str) else value for key, value in options.items()}
-    with pytest.raises(ValueError, match=re.escape(message.format(**names))):
-        check(root, tmp_path, **options)
+    common = [f"data.root={root}", f"output_dir={tmp_path}/check", f"data.cache_dir={tmp_path}/cache"]
+    assert main("check", [*common, *(option.format(**names) for option in options)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message.format(**names) in error
+    assert error.count("\n") == 1
     assert not (tmp_path / "check").exists()
 
 
-def test_the_command_as_a_user_types_it(tmp_path):
-    root = make_pictures(tmp_path / "data", 2)
-    arguments = [f"data.root={root}", f"outputs={tmp_path}/out"]
-    done = run(PROJECT / "scripts/check_data.py", *arguments, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+def test_the_command_as_a_user_types_it(tmp_path, capsys):
+    root = make_pictures(tmp_path / "photos (1), mine", 2)
+    (root / "female").rename(root / "0")
+    (root / "male").rename(root / "1")
+    arguments = [f"data.root={root}", "data.classes=[0,1]", f"outputs={tmp_path}/out", f"data.cache_dir={tmp_path}/c"]
+    assert main("check", arguments) == 0
     (folder,) = (tmp_path / "out").glob("check_*")
     assert {path.name for path in folder.iterdir()} == {"check.html", "check.json", "exclude.txt"}
-    assert {path.name for path in tmp_path.iterdir()} == {"data", "out"}
-    assert done.stdout.startswith("4 pictures: 0 unreadable, 0 tiny, 0 blank")
-    assert done.stdout.endswith(f"{folder}/check.html\n")
-    wrong = run(PROJECT / "scripts/check_data.py", *arguments, "against=gone", cwd=tmp_path)
-    assert wrong.returncode == 2
-    assert wrong.stderr.startswith("error: against '")
-    assert wrong.stderr.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {root.name, "out", "c"}
+    printed = capsys.readouterr().out
+    assert printed.startswith("4 pictures: 0 unreadable, 0 tiny, 0 blank")
+    assert printed.endswith(f"{folder}/check.html\n")
+
+
+HOSTILE = ["$x_{$", "<script>alert(1)<!--", "=cmd()", "\u202ertl", "_under", "日本", 'a"b']
+
+
+def test_hostile_names_of_classes_files_and_groups_are_shown_as_text(tmp_path, capsys):
+    root = tmp_path / "data"
+    rows = ["file_name,$\\frac{$,<b>"]
+    for number, name in enumerate(HOSTILE):
+        (root / name).mkdir(parents=True)
+        for index, odd in enumerate(("$\\frac{$", "<img src=x>", "two\nlines\x1b[31m\x07")):
+            texture(10 * number + index).save(root / name / f"{odd}.png")
+            rows.append('"' + f"{name}/{odd}.png".replace('"', '""') + f'",<i>{index}$\\frac{{$,_{index}\x07')
+    shutil.copy(root / HOSTILE[1] / "two\nlines\x1b[31m\x07.png", root / "=cmd()" / "copy.png")
+    (root / "metadata.csv").write_text("\n".join(rows) + "\n")
+    arguments = [f"data.root={root}", f"data.classes=[{','.join(HOSTILE)}]", f"output_dir={tmp_path}/check"]
+    assert main("check", [*arguments, f"data.cache_dir={tmp_path}/cache"]) == 0
+    printed = capsys.readouterr()
+    assert not re.search("[\x00-\x09\x0b-\x1f\u202e]", printed.out)
+    page = (tmp_path / "check" / "check.html").read_text()
+    assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", page)
+    assert not re.search("<(script|img src=x|i>)", page)
+    assert "two\\nlines\\x1b[31m\\x07.png" in page
+    found = json.loads((tmp_path / "check" / "check.json").read_text())
+    assert list(found["classes"]) == HOSTILE
+    assert found["metadata"]["groups"].keys() == {"$\\frac{$", "<b>"}
 
 
 @pytest.mark.skipif(not FAIRFACE.is_dir(), reason="../shared/faces/fairface is not there")

@@ -3,42 +3,60 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-import evaluate as script
 import numpy as np
+import onnx
 import pytest
-from conftest import BLUE, PROJECT, RED, make_colour_data, process, run, save_picture
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+import yaml
+from conftest import PROJECT
 
+from gender_recognizer import Recognizer
+from gender_recognizer.cli import main
+from gender_recognizer.data.split import write_split
 from gender_recognizer.evaluation.report import write_card
-from gender_recognizer.models.model_file import BUNDLED_MODEL, best_checkpoint
+from gender_recognizer.evaluation.run import describe_model, evaluate_model, print_result
+from gender_recognizer.evaluation.selection import select_pictures
+from gender_recognizer.evaluation.settings import EvaluateDataSettings, EvaluateSettings
+from gender_recognizer.models.model_file import BUNDLED_MODEL, load_classifier, save_checkpoint
+from gender_recognizer.models.predictor import load_predictor
+
+SAMPLE = PROJECT / "data" / "sample"
+MODEL = BUNDLED_MODEL.with_name("smallcnn.onnx")
+
+
+def make_faces(root, count=20, wrong=4):
+    """Copy faces of the sample, the first `wrong` of each class into the other's folder."""
+    for name, other in (("female", "male"), ("male", "female")):
+        for index, path in enumerate(sorted((SAMPLE / name).glob("*.jpg"))[:count]):
+            folder = root / (other if index < wrong else name)
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, folder / f"{name}_{path.name}")
+    return root
+
+
+def make_run(folder, parts, root):
+    """Make the folder of a training run, with the split of pictures below `root`; return its model."""
+    (folder / "checkpoints").mkdir(parents=True)
+    rows = [{"part": part, "file_name": name, "root": str(root.resolve())} for name, part in parts.items()]
+    write_split(folder / "split.csv", rows, [root])
+    return Path(shutil.copy(MODEL, folder / "checkpoints" / "model.onnx"))
+
+
+def evaluate(folder, root, **options):
+    """Evaluate with all that is left inside `folder`; return the numbers and the text of the page."""
+    data = EvaluateDataSettings(root, cache_dir=folder / "cache")
+    settings = EvaluateSettings(data, outputs=folder, num_draws=100, **options)
+    evaluate_model(settings, folder / "out")
+    return json.loads((folder / "out" / "metrics.json").read_text()), (folder / "out" / "report.html").read_text()
 
 
 @pytest.fixture(scope="module")
-def model(colour_runs):
-    return best_checkpoint(colour_runs["female", "male"])
-
-
-def evaluate(folder, *overrides):
-    """Run `scripts/evaluate.py` in this process, and return its numbers and the text of its page."""
-    from command import register_resolvers
-
-    register_resolvers()
-    with initialize_config_dir(str(PROJECT / "configs"), version_base="1.3"):
-        common = [f"output_dir={folder}/out", f"outputs={folder}", "num_draws=100"]
-        config = compose("evaluate", [*common, *overrides])
-    script.run(OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
-    out = folder / "out"
-    return json.loads((out / "metrics.json").read_text()), (out / "report.html").read_text()
-
-
-@pytest.fixture(scope="module")
-def evaluated(tmp_path_factory, model):
+def evaluated(tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluated")
-    root = make_colour_data(folder / "colour", count=40, wrong=4)
+    root = make_faces(folder / "faces", count=34)
     (root / "female" / "broken.jpg").write_bytes(b"<html>")
     rows = [
         f"{name}/{path.name},{path.name[:4]},{index % 2}"
@@ -46,21 +64,22 @@ def evaluated(tmp_path_factory, model):
         for index, path in enumerate(sorted((root / name).iterdir()))
     ]
     (root / "metadata.csv").write_text("\n".join(["file_name,colour,half", *rows]) + "\n")
-    onnx = model.with_name("model.onnx")
-    options = [f"compare=[{onnx}]", "explain=true", "robustness=true"]
-    metrics, page = evaluate(folder, f"model_path={model}", f"data.root={root}", *options)
+    other = MODEL.with_suffix(".ckpt")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gender_recognizer.evaluation.run.EXPLAINED", 2)
+        metrics, page = evaluate(folder, root, model_path=MODEL, compare=[other], explain=True, robustness=True)
     return folder, root, metrics, page
 
 
-def test_accuracy_is_that_of_the_labels_that_process_gives(evaluated, model, tmp_path):
+def test_accuracy_is_that_of_the_labels_that_labelling_gives(evaluated):
     _, root, metrics, _ = evaluated
-    process(root, f"model_path={model}", f"output_path={tmp_path}/out.json")
-    labels = json.loads((tmp_path / "out.json").read_text())
-    assert metrics["data"]["pictures"] == len(labels) == 80
+    records = Recognizer(MODEL).label_folder(root)
+    labels = {record.file: record.label for record in records if record.label}
+    assert metrics["data"]["pictures"] == len(labels) == 68
     right = [name.startswith(f"{label}/") for name, label in labels.items()]
     assert metrics["metrics"]["accuracy"]["value"] == pytest.approx(np.mean(right))
-    assert 0.8 < np.mean(right) < 1
-    assert sum(map(sum, metrics["confusion"])) == 80
+    assert 0.5 < np.mean(right) < 1
+    assert sum(map(sum, metrics["confusion"])) == 68
 
 
 def test_numbers_have_intervals_groups_and_gaps(evaluated):
@@ -68,8 +87,8 @@ def test_numbers_have_intervals_groups_and_gaps(evaluated):
     for name, estimate in metrics["metrics"].items():
         assert estimate["low"] <= estimate["high"], name
     assert metrics["groups"]["half"].keys() == {"0", "1"}
-    assert sum(group["pictures"] for group in metrics["groups"]["half"].values()) == 80
-    assert metrics["groups"]["colour and half"] == {}  # 20 pictures each
+    assert sum(group["pictures"] for group in metrics["groups"]["half"].values()) == 68
+    assert metrics["groups"]["colour and half"] == {}  # 17 pictures each
     assert metrics["gaps"]["half"]["accuracy"]["value"] >= 0
     assert metrics["data"]["unreadable"].keys() == {"female/broken.jpg"}
 
@@ -77,14 +96,14 @@ def test_numbers_have_intervals_groups_and_gaps(evaluated):
 def test_files_that_cannot_be_read_are_said(capsys):
     accuracy = {"value": 0.5, "low": 0.1, "high": 0.9}
     data = {"unreadable": {"a.jpg": "empty file"}, "pictures": 4, "name": "x", "part": "all", "notes": []}
-    script.tell_result({"data": data, "model": {"file": "m"}, "metrics": {"accuracy": accuracy}}, Path("x"))
+    print_result({"data": data, "model": {"file": "m"}, "metrics": {"accuracy": accuracy}}, Path("x"))
     assert capsys.readouterr().err == "1 of the files could not be read; the report names them.\n"
 
 
 def test_models_are_compared_on_the_same_pictures(evaluated):
     _, _, metrics, _ = evaluated
     (other,) = metrics["comparisons"]
-    assert (other["file"], other["p_value"], other["same_label"]) == ("model.onnx", 1.0, 1.0)
+    assert (other["file"], other["p_value"], other["same_label"]) == ("smallcnn.ckpt", 1.0, 1.0)
     assert other["metrics"]["accuracy"] == metrics["metrics"]["accuracy"]
 
 
@@ -122,9 +141,9 @@ def test_page_needs_nothing_but_itself_and_shows_everything(evaluated):
     assert all(link.startswith("data:image/") for link in links.links)
     assert not re.search(r"@import|url\(", page)
     errors = sum(map(sum, metrics["confusion"])) - sum(metrics["confusion"][i][i] for i in range(2))
-    assert links.pictures == 6 + 2 + errors + (errors + 24)  # figures, groups, errors, explained
+    assert links.pictures == 6 + 2 + errors + (2 + 2)  # figures, groups, errors, explained
     assert links.described
-    for text in ("female/broken.jpg", "model.onnx", "calibration error", "Where it looks", "By colour and half"):
+    for text in ("female/broken.jpg", "smallcnn.ckpt", "calibration error", "Where it looks", "By colour and half"):
         assert text in page
 
 
@@ -132,76 +151,203 @@ def test_card_and_tensorboard_come_with_it(evaluated):
     folder, _, metrics, _ = evaluated
     card = (folder / "out" / "MODEL_CARD.md").read_text()
     assert f"{100 * metrics['metrics']['accuracy']['value']:.1f}" in card
-    head = OmegaConf.create(card.split("---")[1])
-    assert head["model-index"][0].results[0].metrics[0].value == pytest.approx(
-        metrics["metrics"]["accuracy"]["value"], abs=1e-4
-    )
+    head = yaml.safe_load(card.split("---")[1])
+    value = head["model-index"][0]["results"][0]["metrics"][0]["value"]
+    assert value == pytest.approx(metrics["metrics"]["accuracy"]["value"], abs=1e-4)
     assert list((folder / "out" / "tensorboard").glob("events*"))
 
 
-def test_names_from_outside_are_escaped(tmp_path, model):
-    root = make_colour_data(tmp_path / "colour", count=6, wrong=0)
-    save_picture(root / "female" / "<script>alert(1)<!-- & é.png", BLUE, 1)
-    _, page = evaluate(tmp_path, f"model_path={model}", f"data.root={root}")
-    assert "&lt;script&gt;alert(1)" in page
-    assert "<script" not in page
+def select(folder, root, model=MODEL, **options):
+    """Return what a model would be evaluated on."""
+    settings = EvaluateSettings(EvaluateDataSettings(root, cache_dir=folder / "cache"), **options)
+    return select_pictures(settings, model, load_predictor(model).info)
 
 
-def test_run_of_a_model_gives_the_pictures_it_has_not_seen(tmp_path, colour_runs, colour_data, model):
-    split = (colour_runs["female", "male"] / "split.csv").read_text()
-    unseen = colour_runs["female", "male"] / "unseen"
-    metrics, page = evaluate(tmp_path, f"model_path={model}", f"data.root={unseen}")
-    assert metrics["data"]["part"] == "test"
-    assert metrics["data"]["pictures"] == split.count("\ntest,")
-    metrics, page = evaluate(tmp_path, f"model_path={model}", f"data.root={colour_data}", "part=validation")
-    assert metrics["data"]["pictures"] == split.count("\nvalidation,")
-    assert "trained the model or chose among its epochs" in page
+def test_run_of_a_model_gives_the_pictures_it_has_not_seen(tmp_path):
+    root = make_faces(tmp_path / "faces", count=6, wrong=0)
+    names = sorted(path.relative_to(root).as_posix() for path in root.glob("*/*.jpg"))
+    parts = {name: ("train", "validation", "test")[index % 3] for index, name in enumerate(names)}
+    model = make_run(tmp_path / "run", parts, root)
+    selection = select(tmp_path, root, model)
+    assert (selection.part, len(selection.names), selection.seen, selection.notes) == ("test", 4, 0, [])
+    selection = select(tmp_path, root, model, part="validation")
+    assert (len(selection.names), selection.seen) == (4, 4)
+    assert "4 of these pictures trained the model or chose among its epochs" in selection.notes[0]
 
 
-def test_data_sets_with_little_in_them(tmp_path, model):
-    for path, colour in (("female/a.png", RED), ("male/b.png", BLUE), ("male/c.png", RED)):
-        save_picture(tmp_path / "three" / path, colour, 1)
-    metrics, _ = evaluate(tmp_path, f"model_path={model}", f"data.root={tmp_path}/three")
+@pytest.fixture
+def moved_run(tmp_path):
+    """Return the model of a run and its pictures, both moved since; 4 of 12 are its test part."""
+    root = make_faces(tmp_path / "then" / "faces", count=6, wrong=0)
+    names = sorted(path.relative_to(root).as_posix() for path in root.glob("*/*.jpg"))
+    parts = {name: "test" if index % 3 == 0 else "train" for index, name in enumerate(names)}
+    make_run(tmp_path / "then" / "run", parts, root)
+    (tmp_path / "then").rename(tmp_path / "now")
+    return tmp_path / "now" / "run" / "checkpoints" / "model.onnx", tmp_path / "now" / "faces"
+
+
+@pytest.mark.parametrize("way", ["as it was", "model beside split.csv", "link to the model", "given split"])
+def test_a_moved_run_is_evaluated_on_its_own_test_part_and_says_how_it_knows(tmp_path, moved_run, way):
+    (model, root), options = moved_run, {}
+    if way == "model beside split.csv":
+        model = model.rename(model.parents[1] / "mine.onnx")
+    if way == "link to the model":
+        (tmp_path / "links").mkdir()
+        (tmp_path / "links" / "mine.onnx").symlink_to(model)
+        model = tmp_path / "links" / "mine.onnx"
+    if way == "given split":
+        options["split"] = Path(shutil.copy(model.parents[1] / "split.csv", tmp_path / "mine.csv"))
+        model = Path(shutil.copy(model, tmp_path / "alone.onnx"))
+    selection = select(tmp_path, root, model, **options)
+    assert (selection.part, len(selection.names), selection.seen) == ("test", 4, 0)
+    (note,) = selection.notes
+    assert "was written for" in note
+    assert "by their names" in note
+
+
+def test_that_nobody_knows_what_trained_a_model_is_said_everywhere(tmp_path, moved_run, capsys):
+    model, _ = moved_run
+    root = make_faces(tmp_path / "other", count=3, wrong=3)
+    metrics, page = evaluate(tmp_path, root, model_path=model)
+    assert (metrics["data"]["part"], metrics["data"]["seen_in_training"]) == ("all", None)
+    print_result(metrics, tmp_path)
+    card = (tmp_path / "out" / "MODEL_CARD.md").read_text()
+    for text in (" ".join(metrics["data"]["notes"]), page, card, capsys.readouterr().err):
+        assert "which of these pictures trained the model is not known" in text
+    assert "data: seen in training</td>" in page
+    assert ">not known</td>" in page
+
+
+def test_a_model_without_a_split_says_that_too_but_the_bundled_one_has_a_card(tmp_path, moved_run):
+    model, root = moved_run
+    alone = Path(shutil.copy(model, tmp_path / "alone.onnx"))
+    assert "whether these pictures trained it is not known" in select(tmp_path, root, alone).notes[0]
+    assert select(tmp_path, root, BUNDLED_MODEL).notes == []
+
+
+def test_a_model_without_its_split_on_its_own_folder_is_no_test(tmp_path):
+    root = make_faces(tmp_path / "faces", count=2, wrong=0)
+    classifier, info = load_classifier(MODEL.with_suffix(".ckpt"))
+    save_checkpoint(classifier, replace(info, training_data=str(root)), tmp_path / "mine.ckpt")
+    assert "trained on pictures of this very folder" in select(tmp_path, root, tmp_path / "mine.ckpt").notes[0]
+
+
+def test_a_model_that_is_compared_with_and_knows_the_pictures_is_named(tmp_path, moved_run):
+    model, root = moved_run
+    metrics, _ = evaluate(tmp_path, root, compare=[model])
+    (note,) = metrics["data"]["notes"]
+    assert "'model.onnx', for comparison: 8 of these pictures trained it" in note
+
+
+def test_a_split_that_is_given_must_know_the_pictures(tmp_path, moved_run):
+    model, _ = moved_run
+    other = make_faces(tmp_path / "other", count=1, wrong=1)
+    with pytest.raises(
+        ValueError, match=r"split '.*' is given, but no split of these pictures is known: .*none of its"
+    ):
+        select(tmp_path, other, split=model.parents[1] / "split.csv")
+
+
+def test_a_class_without_pictures_has_no_accuracy(tmp_path, capsys):
+    root = make_faces(tmp_path / "faces", count=6, wrong=0)
+    shutil.rmtree(root / "male")
+    shutil.copy(SAMPLE / "male" / "001.jpg", root / "female" / "wrong.jpg")
+    metrics, page = evaluate(tmp_path, root, model_path=MODEL)
+    values = {name: estimate["value"] for name, estimate in metrics["metrics"].items()}
+    assert values["balanced_accuracy"] == values["recall_female"] == values["accuracy"]
+    for name in ("recall_male", "precision_male", "f1_male", "auroc", "average_precision", "mcc"):
+        assert values[name] is None, name
+    assert "recall male</td><td>-</td>" in page
+    assert "| recall of male | - |" in (tmp_path / "out" / "MODEL_CARD.md").read_text()
+    print_result(metrics, tmp_path)
+    assert "no picture of class 'male': it has no accuracy" in capsys.readouterr().err
+
+
+def test_groups_and_test_folders_with_one_class_each(tmp_path):
+    root = make_faces(tmp_path / "faces", count=30, wrong=0)
+    rows = [f"{path.relative_to(root).as_posix()},{path.parent.name},{path.stem[-1]}" for path in root.glob("*/*.jpg")]
+    (root / "metadata.csv").write_text("\n".join(["file_name,sex,digit", *rows]))
+    metrics, page = evaluate(tmp_path, root, model_path=MODEL)
+    assert metrics["groups"]["sex"]["female"]["metrics"]["recall_male"]["value"] is None
+    assert metrics["gaps"]["sex"]["equalised_odds"]["value"] is None
+    assert "not defined, no class is in two groups" in page
+
+
+def test_three_pictures_without_metadata(tmp_path):
+    root = make_faces(tmp_path / "three", count=1, wrong=0)
+    shutil.copy(SAMPLE / "male" / "002.jpg", root / "male" / "c.jpg")
+    metrics, _ = evaluate(tmp_path, root, model_path=MODEL)
     assert metrics["data"]["classes"] == {"female": 1, "male": 2}
     assert metrics["groups"] == {}
-    shutil.rmtree(tmp_path / "three" / "male")
-    metrics, page = evaluate(tmp_path, f"model_path={model}", f"data.root={tmp_path}/three")
-    assert metrics["metrics"]["auroc"]["value"] is None
-    assert metrics["metrics"]["recall_female"]["value"] == metrics["metrics"]["accuracy"]["value"]
-    assert "no picture of class &#39;male&#39;" in page
 
 
 @pytest.mark.parametrize(
-    ("overrides", "message"),
+    ("options", "message"),
     [
         (["part=most"], "part is 'most'; expected auto"),
-        (["part=train"], "part is 'train', but there is no"),
-        (["compare=a.onnx"], "expected a list of files"),
-        (["compare=[a.onnx]"], "model_path '.*a.onnx' does not exist"),
+        (["part=train"], "part is 'train', but no split of these pictures is known"),
+        (["compare=[a.onnx]"], "a.onnx' does not exist"),
         (["num_draws=1"], "expected a whole number, 100 or more"),
+        (["num_draws=many"], "num_draws is many; expected a whole number"),
         (["explain=maybe"], "explain is maybe"),
-        (["robustness=2"], "robustness is 2; expected true or false"),
-        (["data.root=missing"], "no folder '.*missing/female'"),
-        (["split=README.md"], "not the split.csv of a training run"),
+        (["robustness=2.5"], "robustness is 2.5; expected true or false"),
+        (["seed=-1"], "seed is -1; expected"),
+        (["device=tpu"], "device is 'tpu'; expected auto, cpu, cuda"),
+        (["data.root=missing"], "no folder 'missing/female'"),
+        (["split=README.md"], "it is not the split.csv of a training run"),
+        (["split=gone.csv"], "gone.csv' does not exist"),
+        (["model_path=gone.ckpt"], "gone.ckpt' does not exist"),
     ],
 )
-def test_mistakes_are_named(tmp_path, overrides, message):
-    with pytest.raises(ValueError, match=message):
-        evaluate(tmp_path, *overrides)
-
-
-def test_real_command_ends_in_one_line(tmp_path):
-    done = run(PROJECT / "scripts/evaluate.py", "data.root=missing", f"outputs={tmp_path}")
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: no folder")
-    assert len(done.stderr.splitlines()) == 1
-    assert not list(tmp_path.iterdir())
+def test_mistakes_are_said_in_one_line_and_leave_nothing(tmp_path, capsys, options, message):
+    assert main("evaluate", [f"outputs={tmp_path}", f"data.cache_dir={tmp_path}/cache", *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert [line for line in error.splitlines() if not line.startswith("no pictures in")] == [error.splitlines()[-1]]
+    assert not list(tmp_path.glob("evaluate_*"))
 
 
 def test_card_of_the_bundled_model_says_what_was_measured(tmp_path):
     folder = BUNDLED_MODEL.parent
     summary = json.loads((folder / "metrics.json").read_text())
-    about = OmegaConf.to_container(OmegaConf.load(folder / "about.yaml"))
+    about = yaml.safe_load((folder / "about.yaml").read_text())
     write_card(summary, about, tmp_path / "card.md")
     assert (tmp_path / "card.md").read_text() == (folder / "MODEL_CARD.md").read_text()
-    assert summary["model"] == script.describe_model(BUNDLED_MODEL, script.load_predictor(BUNDLED_MODEL))
+    assert summary["model"] == describe_model(BUNDLED_MODEL, load_predictor(BUNDLED_MODEL))
+
+
+def rename_classes(path, classes):
+    """Write a copy of the bundled model that knows its classes by other names; return its path."""
+    model = onnx.load(MODEL)
+    for entry in model.metadata_props:
+        entry.value = json.dumps(json.loads(entry.value) | {"classes": classes})
+    onnx.save(model, path)
+    return path
+
+
+def test_hostile_names_of_classes_files_groups_and_models_are_shown_as_text(tmp_path, capsys):
+    classes = ["$x_{$<script>alert(1)<!--", "_a|=cmd() *日本* & b"]
+    model = rename_classes(tmp_path / "<b>$\\frac{$`x`.onnx", classes)
+    root, rows = tmp_path / "<i>\x1b[31m$\\frac{$", ["file_name,$\\frac{$,<img src=x>"]
+    for name, real in zip(classes, ("female", "male"), strict=True):
+        (root / name).mkdir(parents=True)
+        for index in range(30):
+            other = {"female": "male", "male": "female"}[real] if index < 3 else real
+            file = f"{index}<img src=x>\n\x07\u202e$\\frac{{$.jpg"
+            shutil.copy(SAMPLE / other / f"{index + 1:03}.jpg", root / name / file)
+            rows.append(f'"{name}/{file}",<u>{index % 2}|$\\frac{{$\x07,_all' + ("!" if index == 0 else ""))
+    (root / "metadata.csv").write_text("\n".join(rows) + "\n")
+    arguments = [f"data.root={root}", f"model_path={model}", f"data.cache_dir={tmp_path}/cache", "num_draws=100"]
+    assert main("evaluate", [*arguments, f"output_dir={tmp_path}/out"]) == 0
+    printed = capsys.readouterr()
+    page = (tmp_path / "out" / "report.html").read_text()
+    card = (tmp_path / "out" / "MODEL_CARD.md").read_text()
+    for text in (printed.out, printed.err, page, card):
+        assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", text)
+    assert len(printed.out.splitlines()) == 1
+    assert not re.search("<(script|img src=x|i>|u>)", page)
+    assert not re.search(r"(?<!\\)<(script|img src=x|i>|u>)", card.split("---", 2)[2])
+    assert yaml.safe_load(card.split("---")[1])["model-index"][0]["name"] == model.name
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert list(metrics["data"]["classes"]) == classes
+    assert len(metrics["groups"]["$\\frac{$"]) == 2

@@ -4,17 +4,10 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
+from gender_recognizer.evaluation.comparison import mcnemar
 from gender_recognizer.evaluation.intervals import resample
-from gender_recognizer.evaluation.metrics import (
-    MIN_GROUP,
-    by_group,
-    compute_metrics,
-    count_labels,
-    evaluate,
-    group_gaps,
-    mcnemar,
-    risk_coverage,
-)
+from gender_recognizer.evaluation.metrics import compute_metrics, evaluate
+from gender_recognizer.models.curves import count_labels, risk_coverage
 
 BINARY, THREE = ["female", "male"], ["a", "b", "c"]
 
@@ -110,34 +103,6 @@ def test_what_is_not_defined_is_nan_and_breaks_nothing():
     assert result.metrics["recall_female"].value == pytest.approx(2 / 3)
     for name in ("auroc", "recall_male"):
         assert np.isnan(result.metrics[name]).all()
-
-
-def test_groups_are_those_with_enough_pictures_in_their_natural_order():
-    probabilities, targets = predictions(400)
-    groups = ["10-19"] * 200 + ["3-9"] * 100 + ["60-69"] * (MIN_GROUP - 1) + [""] * (101 - MIN_GROUP)
-    result = by_group(probabilities, targets, BINARY, groups, num_draws=100)
-    assert [(name, group.count) for name, group in result.items()] == [("3-9", 100), ("10-19", 200)]
-    expected = (probabilities[:200].argmax(axis=1) == targets[:200]).mean()
-    assert result["10-19"].metrics["accuracy"].value == pytest.approx(expected)
-
-
-def test_gaps_allow_for_chance():
-    probabilities, targets = predictions(4000)
-    names = np.array(["a", "b", "c", "d"])
-    equal = names[np.arange(4000) % 4]
-    gaps = group_gaps(by_group(probabilities, targets, BINARY, equal.tolist(), num_draws=200), BINARY)
-    assert gaps["accuracy"].value > 0
-    assert gaps["accuracy"].low == 0
-    worse = probabilities.copy()
-    worse[equal == "d"] = 1 - worse[equal == "d"]  # wrong where it was right
-    groups = by_group(worse, targets, BINARY, equal.tolist(), num_draws=200)
-    gap = group_gaps(groups, BINARY)
-    accuracy = [group.metrics["accuracy"].value for group in groups.values()]
-    recalls = [[group.metrics[f"recall_{name}"].value for group in groups.values()] for name in BINARY]
-    assert gap["accuracy"].value == pytest.approx(max(accuracy) - min(accuracy))
-    assert gap["equalised_odds"].value == pytest.approx(max(max(row) - min(row) for row in recalls))
-    assert 0.4 < gap["accuracy"].low < gap["accuracy"].value < gap["accuracy"].high + 0.05
-    assert group_gaps({"a": groups["a"]}, BINARY) == {}
 
 
 def test_risk_coverage_falls_where_the_sure_are_right():

@@ -17,11 +17,12 @@ from gender_recognizer.data.duplicates import (
     near_copies,
     pixel_digests,
 )
+from gender_recognizer.data.split import PARTS, Split
 from gender_recognizer.labelling.records import Limits
 from gender_recognizer.models.predictor import available_cores
 
 
-class Pictures:
+class CheckedFolder:
     """The pictures of one folder and what their files say.
 
     Attributes:
@@ -77,91 +78,92 @@ class Pictures:
         return {"files": [self.entry(row) for row in rows], "opposite_labels": opposite, **more}
 
 
-def check_metadata(pictures: Pictures, metadata: dict[str, dict[str, str]]) -> dict[str, Any]:
+def check_metadata(folder: CheckedFolder, metadata: dict[str, dict[str, str]]) -> dict[str, Any]:
     """Return the balance of the groups, and where pictures and rows do not match."""
-    names = set(pictures.names)
+    names = set(folder.names)
     return {
-        "groups": count_groups(pictures.names, pictures.targets, pictures.classes, metadata),
+        "groups": count_groups(folder.names, folder.targets, folder.classes, metadata),
         "rows": len(metadata),
         "rows_without_picture": [name for name in metadata if name not in names],
-        "pictures_without_row": [name for name in pictures.names if name not in metadata] if metadata else [],
+        "pictures_without_row": [name for name in folder.names if name not in metadata] if metadata else [],
     }
 
 
-def check_looks(pictures: Pictures) -> dict[str, list[dict[str, Any]]]:
+def check_looks(folder: CheckedFolder) -> dict[str, list[dict[str, Any]]]:
     """Return the pictures that are tiny, blank, dark or blurred, the worst first."""
-    sizes = {row: size for row, size in enumerate(pictures.sizes) if size and row not in pictures.unreadable}
+    sizes = {row: size for row, size in enumerate(folder.sizes) if size and row not in folder.unreadable}
     tiny = sorted((row for row, size in sizes.items() if min(size) < Limits.min_size), key=lambda row: min(sizes[row]))
-    found = {"tiny": [pictures.entry(row, width=sizes[row][0], height=sizes[row][1]) for row in tiny]}
+    found = {"tiny": [folder.entry(row, width=sizes[row][0], height=sizes[row][1]) for row in tiny]}
     measures = {"blank": "contrast", "dark": "brightness", "blurred": "sharpness"}
     for name, measure in measures.items():
-        values = getattr(pictures.looks, measure)
-        found[name] = [pictures.entry(row, **{measure: round(float(values[row]), 3)}) for row in pictures.flaws[name]]
+        values = getattr(folder.looks, measure)
+        found[name] = [folder.entry(row, **{measure: round(float(values[row]), 3)}) for row in folder.flaws[name]]
     return found
 
 
-def find_exact_copies(pictures: Pictures) -> list[dict[str, Any]]:
+def find_exact_copies(folder: CheckedFolder) -> list[dict[str, Any]]:
     """Return the groups of equal pictures, those with different labels first."""
     groups = [
-        pictures.copies(rows, same_bytes=len({pictures.digests[row] for row in rows}) == 1)
-        for rows in equal_groups(pictures.keys)
+        folder.copies(rows, same_bytes=len({folder.digests[row] for row in rows}) == 1)
+        for rows in equal_groups(folder.keys)
     ]
     return sorted(groups, key=lambda group: not group["opposite_labels"])
 
 
-def find_near_copies(pictures: Pictures, pairs: Pairs) -> list[dict[str, Any]]:
+def find_near_copies(folder: CheckedFolder, pairs: Pairs) -> list[dict[str, Any]]:
     """Return the groups of near copies, those with different labels first, then the most alike."""
     groups = []
-    for rows, correlation in near_groups(pictures, pairs):
-        if len({pictures.keys[row] for row in rows}) > 1:  # else they are exact copies
-            groups.append(pictures.copies(rows, correlation=round(correlation, 3)))
+    for rows, correlation in near_groups(folder, pairs):
+        if len({folder.keys[row] for row in rows}) > 1:  # else they are exact copies
+            groups.append(folder.copies(rows, correlation=round(correlation, 3)))
     return sorted(groups, key=lambda group: (not group["opposite_labels"], -group["correlation"]))
 
 
-def near_groups(pictures: Pictures, pairs: Pairs) -> list[tuple[list[int], float]]:
+def near_groups(folder: CheckedFolder, pairs: Pairs) -> list[tuple[list[int], float]]:
     """Return the rows of each group of near or exact copies and the smallest correlation that holds it together."""
     kept = [
         (first, second, correlation)
         for (first, second), correlation in zip(pairs.rows.tolist(), pairs.correlations.tolist(), strict=True)
-        if pictures.keys[first] and pictures.keys[second]
+        if folder.keys[first] and folder.keys[second]
     ]
-    group_of = join_pairs([*(pair[:2] for pair in kept), *pictures.equal_pairs()], len(pictures.names))
+    group_of = join_pairs([*(pair[:2] for pair in kept), *folder.equal_pairs()], len(folder.names))
     weakest: dict[int, float] = {}
     for first, _, correlation in kept:
         weakest[group_of[first]] = min(correlation, weakest.get(group_of[first], 1.0))
     return [(rows, weakest.get(group_of[rows[0]], 1.0)) for rows in equal_groups(group_of.tolist())]
 
 
-def find_across_parts(pictures: Pictures, pairs: Pairs, part_of: dict[str, str]) -> dict[str, Any]:
+def find_across_parts(folder: CheckedFolder, pairs: Pairs, split: Split) -> dict[str, Any]:
     """Return the groups of copies with members in different parts of a split."""
+    part_of = {name: part for name, part in split.parts.items() if part in PARTS}
     groups = []
-    for rows, correlation in near_groups(pictures, pairs):
-        parts = [part_of.get(pictures.names[row]) for row in rows]
+    for rows, correlation in near_groups(folder, pairs):
+        parts = [part_of.get(folder.names[row]) for row in rows]
         if len({*parts} - {None}) > 1:
-            group = pictures.copies(rows, correlation=round(correlation, 3))
+            group = folder.copies(rows, correlation=round(correlation, 3))
             for entry, part in zip(group["files"], parts, strict=True):
                 entry["part"] = part
             groups.append(group)
     groups.sort(key=lambda group: (not group["opposite_labels"], -group["correlation"]))
-    unknown = sum(name not in part_of for name in pictures.names)
-    return {"pictures_without_part": unknown, "groups": groups}
+    unknown = sum(name not in part_of for name in folder.names)
+    return {"pictures_without_part": unknown, "note": split.note, "groups": groups}
 
 
-def find_shared(pictures: Pictures, other: Pictures) -> dict[str, Any]:
+def find_shared(folder: CheckedFolder, other: CheckedFolder) -> dict[str, Any]:
     """Return the pairs of copies of which the other folder holds the second, the most alike first."""
-    pairs = near_copies(pictures.images, other.images)
+    pairs = near_copies(folder.images, other.images)
     found = dict(zip(map(tuple, pairs.rows.tolist()), pairs.correlations.tolist(), strict=True))
     rows_of: dict[bytes, list[int]] = {}
-    for row, key in enumerate(pictures.keys):
+    for row, key in enumerate(folder.keys):
         if key is not None:
             rows_of.setdefault(key, []).append(row)
-    equal = {(row, theirs) for theirs, key in enumerate(other.keys) for row in rows_of.get(key, [])}
+    equal = {(row, theirs) for theirs, key in enumerate(other.keys) if key for row in rows_of.get(key, [])}
     shared = [
-        pictures.entry(
+        folder.entry(
             row,
             other=other.names[theirs],
             same_pixels=(row, theirs) in equal,
-            same_bytes=pictures.digests[row] == other.digests[theirs],
+            same_bytes=folder.digests[row] == other.digests[theirs],
             correlation=1.0 if (row, theirs) in equal else round(found[row, theirs], 3),
         )
         for row, theirs in sorted({*found, *equal})
@@ -170,12 +172,12 @@ def find_shared(pictures: Pictures, other: Pictures) -> dict[str, Any]:
     return {"root": str(other.root.resolve()), "pictures": len(other.names), "pairs": shared}
 
 
-def check_labels(pictures: Pictures, features: np.ndarray, pairs: Pairs) -> tuple[list[dict[str, Any]], str | None]:
+def check_labels(folder: CheckedFolder, features: np.ndarray, pairs: Pairs) -> tuple[list[dict[str, Any]], str | None]:
     """Return the suspicious labels, the worst first, or why none were looked for."""
-    groups = join_pairs([*pairs.rows.tolist(), *pictures.equal_pairs()], len(pictures.names))
-    used = np.array([row for row, key in enumerate(pictures.keys) if key is not None], dtype=np.int64)
+    groups = join_pairs([*pairs.rows.tolist(), *folder.equal_pairs()], len(folder.names))
+    used = np.array([row for row, key in enumerate(folder.keys) if key is not None], dtype=np.int64)
     try:
-        found = find_suspicious_labels(features[used], pictures.targets[used], groups[used], pictures.classes)
+        found = find_suspicious_labels(features[used], folder.targets[used], groups[used], folder.classes)
     except ValueError as error:
         return [], str(error)
     entries = []
@@ -183,10 +185,10 @@ def check_labels(pictures: Pictures, features: np.ndarray, pairs: Pairs) -> tupl
         row, probabilities = int(used[index]), found.probabilities[index]
         best = int(probabilities.argmax())
         entries.append(
-            pictures.entry(
+            folder.entry(
                 row,
-                probability=round(float(probabilities[pictures.targets[row]]), 4),
-                suggested=pictures.classes[best],
+                probability=round(float(probabilities[folder.targets[row]]), 4),
+                suggested=folder.classes[best],
                 suggested_probability=round(float(probabilities[best]), 4),
             )
         )

@@ -11,12 +11,9 @@ from torch.nn import functional
 
 from gender_recognizer.data.cache import read_blocks
 from gender_recognizer.data.samples import class_counts
-from gender_recognizer.evaluation.metrics import natural_order
+from gender_recognizer.evaluation.groups import group_columns, natural_order
 from gender_recognizer.labelling.records import Limits
 from gender_recognizer.pictures.opening import open_regular, read_size
-
-MAX_VALUES = 30
-"""Different values above which a column of metadata.csv does not name groups."""
 
 DARK = 45.0
 """Brightness, of 255, below which a picture is very dark: of 40,000 FairFace pictures 46, all hard to make out. From 55
@@ -82,7 +79,7 @@ def read_facts(path: Path) -> tuple[str, tuple[int, int]] | None:
     """Return the digest of a file and the width and height of its picture in pixels; None if it cannot be read."""
     try:
         with open_regular(path)[0] as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type] # BinaryIO lacks readinto
             file.seek(0)
             return digest, read_size(file)
     except (OSError, ValueError):
@@ -94,7 +91,7 @@ def count_groups(
 ) -> dict[str, dict[str, dict[str, int]]]:
     """Return the pictures of each class by each value of each column of the metadata that names groups.
 
-    A column does so when it has 2 to 30 values. Pictures without a value are counted under "".
+    Which columns do so, `groups.group_columns` says. Pictures without a value are counted under "".
 
     Args:
         names: of the pictures, as in the metadata.
@@ -102,12 +99,9 @@ def count_groups(
         classes: names of the classes.
         metadata: what `samples.read_metadata` returned.
     """
-    columns = {}
-    for column in next(iter(metadata.values()), {}):
-        values = np.array([metadata.get(name, {}).get(column) or "" for name in names])
-        known = sorted(set(values) - {""}, key=natural_order)
-        if column in ("file_name", "label") or not 1 < len(known) <= MAX_VALUES:
-            continue
-        known += [""] if "" in values else []
-        columns[column] = {value: class_counts(targets[values == value], classes) for value in known}
-    return columns
+    counts = {}
+    for column, groups in group_columns(names, metadata).items():
+        values = np.array(groups, dtype=object)
+        known = sorted({*groups}, key=lambda value: (not value, natural_order(value)))  # "" comes last
+        counts[column] = {value: class_counts(targets[values == value], classes) for value in known}
+    return counts

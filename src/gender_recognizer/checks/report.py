@@ -15,6 +15,7 @@ from gender_recognizer.data.duplicates import NEAR_COPY
 from gender_recognizer.data.samples import IMBALANCE_WARNING
 from gender_recognizer.evaluation.pages import figure_image, thumbnail, write_page
 from gender_recognizer.labelling.records import Limits
+from gender_recognizer.pictures.names import drawable, printable
 
 SHOWN = 48
 """Pictures or groups of a kind that the page shows; check.json has all."""
@@ -36,8 +37,8 @@ Show = Callable[[str], np.ndarray]
 """Gives the pixels of a picture, uint8 `(100, 80, 3)`, by its name."""
 
 
-def write_check(summary: Mapping[str, Any], show: Show, show_other: Show | None, folder: Path) -> int:
-    """Write all that a check leaves, and return how many files exclude.txt leaves out.
+def write_check(summary: Mapping[str, Any], show: Show, show_other: Show | None, folder: Path) -> None:
+    """Write all that a check leaves: check.json, exclude.txt and check.html.
 
     Args:
         summary: what was found, plain values as in check.json.
@@ -64,9 +65,8 @@ def write_check(summary: Mapping[str, Any], show: Show, show_other: Show | None,
             for title, counts in _balance(summary).items()
         ],
         show=lambda name: _thumbnail(show, name),
-        show_other=lambda name: _thumbnail(show_other, name),
+        show_other=lambda name: _thumbnail(show_other or show, name),
     )
-    return len(left_out)
 
 
 def _thumbnail(show: Show, name: str) -> Markup:
@@ -107,7 +107,7 @@ def doubtful(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def exclude_lines(summary: Mapping[str, Any], left_out: Mapping[str, str]) -> Iterator[str]:
     """Yield the lines of exclude.txt: names to leave out, and as comments those that a person should decide on."""
-    yield f"# Pictures of {_one_line(summary['root'])} to leave out, found by check_data.py on {summary['date']}."
+    yield f"# Pictures of {printable(summary['root'])} to leave out, found by check_data.py on {summary['date']}."
     yield "# python scripts/train.py data.root=... data.exclude=exclude.txt takes this file; this is a comment."
     yield "# The files below that are comments are doubtful: take the '# ' away before a name to leave it out, too."
     proposals: dict[str, str] = {}
@@ -119,19 +119,15 @@ def exclude_lines(summary: Mapping[str, Any], left_out: Mapping[str, str]) -> It
         for name, reason in chosen.items():
             reasons.setdefault(reason, []).append(name)
         for reason, names in reasons.items():
-            yield f"# -- {_one_line(reason)}"
+            yield f"# -- {printable(reason)}"
             yield from (prefix + _line(name) for name in names)
 
 
 def _line(name: str) -> str:
     """Return a name as a line; one that begins like a comment gets `./` before it."""
-    if "\n" in name:
+    if "\n" in name or name.endswith("\r"):
         return f"# -- no line can hold this name: {name!a}"
     return f"./{name}" if name.startswith("#") else name
-
-
-def _one_line(text: str) -> str:
-    return text.replace("\n", "\\n")
 
 
 def _balance(summary: Mapping[str, Any]) -> dict[str, dict[str, dict[str, int]]]:
@@ -149,12 +145,12 @@ def balance_figure(title: str, counts: Mapping[str, Mapping[str, int]]) -> Figur
     left = np.zeros(len(counts))
     for index, name in enumerate(classes):
         values = np.array([count.get(name, 0) for count in counts.values()])
-        axes.barh(range(len(counts)), values, left=left, color=f"C{index}", label=name)
+        axes.barh(range(len(counts)), values, left=left, color=f"C{index}", label=drawable(name))
         left += values
     for row, total in enumerate(left):
         axes.text(total, row, f" {total:,.0f} ({total / max(1, left.sum()):.1%})", va="center", fontsize=8)
-    axes.set_yticks(range(len(counts)), [name or "(no value)" for name in counts])
-    axes.set(title=f"Pictures by {title.replace('_', ' ')}", xlim=(0, max(1, left.max()) * 1.3))
+    axes.set_yticks(range(len(counts)), [drawable(name) or "(no value)" for name in counts])
+    axes.set(title=f"Pictures by {drawable(title.replace('_', ' '))}", xlim=(0, max(1, left.max()) * 1.3))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.locator_params(axis="x", nbins=4)
     axes.invert_yaxis()

@@ -1,5 +1,6 @@
 """95 % intervals of values measured on a sample of pictures."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -18,6 +19,11 @@ class Estimate(NamedTuple):
     value: float
     low: float
     high: float
+
+
+def estimate_values(estimate: Estimate) -> dict[str, float | None]:
+    """Return `value`, `low` and `high`, None where they are not defined."""
+    return {name: None if math.isnan(value) else float(value) for name, value in estimate._asdict().items()}
 
 
 def resample(count: int, num_draws: int, seed: int = 0) -> np.ndarray:

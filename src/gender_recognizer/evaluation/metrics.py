@@ -1,22 +1,16 @@
-"""How good a model's probabilities are: metrics with bootstrap intervals, by group, and models against each other.
+"""How good a model's probabilities are: metrics with bootstrap intervals.
 
 All metrics are computed for many weightings of the pictures at once: all ones give the value itself, the counts of a
 resample with replacement give one draw of the bootstrap (Efron and Tibshirani 1993).
 """
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from gender_recognizer.evaluation.intervals import Estimate, percentile_interval, resample, spread_interval
-
-NUM_BINS = 15
-"""Bins of equal width of the confidence for the expected calibration error, as in Guo et al. 2017."""
-
-MIN_GROUP = 30
-"""Pictures below which a group gets no row: intervals of fewer say nothing."""
+from gender_recognizer.models.curves import NUM_BINS, confidence_bins, rank
 
 _BLOCK = 4_000_000
 """Weights that are looked at together; bounds the memory."""
@@ -25,7 +19,8 @@ Draws = dict[str, np.ndarray]
 """Metric by name, each float64 `(num_weightings,)`; NaN where a metric is not defined."""
 
 
-class Evaluation(NamedTuple):
+@dataclass(frozen=True)
+class Evaluation:
     """The metrics of some pictures, and the bootstrap draws that their intervals come from."""
 
     count: int
@@ -69,7 +64,8 @@ def compute_metrics(
     `accuracy`, `balanced_accuracy` (mean recall of the classes there are), `auroc` and `average_precision` (mean of
     one class against the others), `f1` (mean of the classes), `mcc` (Matthews 1975; Gorodkin 2004), `brier` (half the
     squared distance, which for two classes is that of one probability), `log_loss`, `calibration_error` (of the
-    confidence, expected, 15 bins), and for each class `recall_NAME`, `precision_NAME`, `f1_NAME`.
+    confidence, expected, 15 bins), and for each class `recall_NAME`, `precision_NAME`, `f1_NAME`. A class that has no
+    picture has none of these three and is in no mean; what compares classes is NaN where there is only one.
 
     Args:
         probabilities: `(N, num_classes)`, rows add up to 1.
@@ -94,7 +90,8 @@ def _metrics(probabilities: np.ndarray, targets: np.ndarray, classes: Sequence[s
     total = weights.sum(axis=1)
     hits, of_class, of_label = np.einsum("bkk->bk", confusion), confusion.sum(axis=2), confusion.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        recall, precision, f1 = hits / of_class, hits / of_label, 2 * hits / (of_class + of_label)
+        known = np.where(of_class > 0, hits, np.nan)  # else a class that is not there would count as 0 % right
+        recall, precision, f1 = known / of_class, known / of_label, 2 * known / (of_class + of_label)
         result = {
             "accuracy": hits.sum(axis=1) / total,
             "balanced_accuracy": _mean(recall),
@@ -122,10 +119,11 @@ def _mean(values: np.ndarray) -> np.ndarray:
 
 
 def _mcc(right: np.ndarray, of_class: np.ndarray, of_label: np.ndarray, total: np.ndarray) -> np.ndarray:
-    """Return Matthews' correlation coefficient; 0 where all pictures have one class or get one label."""
+    """Return Matthews' correlation coefficient; 0 where all pictures get one label, NaN where all have one class."""
     shared = right * total - (of_class * of_label).sum(axis=1)
-    spread = (total**2 - (of_class**2).sum(axis=1)) * (total**2 - (of_label**2).sum(axis=1))
-    return np.where(spread > 0, shared / np.sqrt(spread), 0.0)
+    differ = total**2 - (of_class**2).sum(axis=1)
+    spread = differ * (total**2 - (of_label**2).sum(axis=1))
+    return np.where(differ > 0, np.where(spread > 0, shared / np.sqrt(spread), 0.0), np.nan)
 
 
 def _per_class(
@@ -141,23 +139,6 @@ def _per_class(
     return np.stack(results, axis=1)
 
 
-def rank(scores: np.ndarray, own: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weights of a class's own and of the other pictures at each different score, the largest first.
-
-    Args:
-        scores: `(N,)`.
-        own: whether a picture is of the class, bool `(N,)`.
-        weights: `(num_weightings, N)`.
-
-    Returns:
-        two arrays `(num_weightings, num_scores)`; their cumulative sums make ROC and precision-recall curves.
-    """
-    order = np.argsort(-scores, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])
-    ranked, own = weights[:, order], own[order]
-    return np.add.reduceat(ranked * own, starts, axis=1), np.add.reduceat(ranked * ~own, starts, axis=1)
-
-
 def _auroc(own: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return the chance that a picture of the class scores higher than another; equal scores count half."""
     higher = own.cumsum(axis=1) - own / 2
@@ -165,10 +146,11 @@ def _auroc(own: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def _average_precision(own: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the mean of the precision at each picture of the class, without interpolation."""
+    """Return the mean of the precision at each picture of the class, without interpolation; NaN without others."""
     found = own.cumsum(axis=1)
     precision = np.nan_to_num(found / (found + others.cumsum(axis=1)))
-    return (precision * own).sum(axis=1) / own.sum(axis=1)
+    mean = (precision * own).sum(axis=1) / own.sum(axis=1)
+    return np.where(others.sum(axis=1) > 0, mean, np.nan)
 
 
 def _bin_gaps(probabilities: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -180,99 +162,3 @@ def _bin_gaps(probabilities: np.ndarray, targets: np.ndarray, weights: np.ndarra
     gap = (probabilities.argmax(axis=1) == targets) - confidence
     gaps = weights @ (np.eye(NUM_BINS)[confidence_bins(confidence)] * gap[:, None])
     return gaps / weights.sum(axis=1, keepdims=True)
-
-
-def confidence_bins(confidence: np.ndarray) -> np.ndarray:
-    """Return the bin, 0 to 14, of each confidence; a bin includes its upper edge."""
-    return (np.ceil(confidence * NUM_BINS).astype(int) - 1).clip(0, NUM_BINS - 1)
-
-
-def by_group(
-    probabilities: np.ndarray,
-    targets: np.ndarray,
-    classes: Sequence[str],
-    groups: Sequence[str],
-    num_draws: int = 1000,
-    seed: int = 0,
-) -> dict[str, Evaluation]:
-    """Return the metrics of each group of at least 30 pictures, by its name, sorted; "" is no group.
-
-    Args:
-        probabilities: `(N, num_classes)`.
-        targets: int `(N,)`.
-        classes: names of the classes.
-        groups: group of each picture.
-        num_draws: resamples, drawn within each group.
-        seed: of the resamples.
-    """
-    members = np.array(groups, dtype=object)
-    rows = {name: np.flatnonzero(members == name) for name in sorted(set(groups) - {""}, key=natural_order)}
-    return {
-        name: evaluate(probabilities[row], targets[row], classes, num_draws, seed + number)
-        for number, (name, row) in enumerate(rows.items())
-        if len(row) >= MIN_GROUP
-    }
-
-
-def natural_order(name: str) -> list[tuple[int, str]]:
-    """Return a key that sorts 3-9 before 10-19."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
-
-
-def group_gaps(groups: Mapping[str, Evaluation], classes: Sequence[str]) -> dict[str, Estimate]:
-    """Return how far groups are apart: `accuracy` of the best less the worst, and `equalised_odds`.
-
-    The latter is the largest difference between groups in the recall of a class (Hardt et al. 2016; for two classes
-    the larger of the differences in true and false positive rates).
-    """
-    if len(groups) < 2:
-        return {}
-
-    def gap(names: Sequence[str]) -> Estimate:
-        values = [np.array([group.metrics[name].value for group in groups.values()]) for name in names]
-        draws = [np.stack([group.draws[name] for group in groups.values()], axis=1) for name in names]
-        known = [~np.isnan(value) for value in values]  # a group may lack a class
-        values, draws = ([of[..., k] for of, k in zip(list_, known, strict=True)] for list_ in (values, draws))
-        return spread_interval(lambda values: np.ptp(values, axis=1), values, draws)
-
-    return {"accuracy": gap(["accuracy"]), "equalised_odds": gap([f"recall_{name}" for name in classes])}
-
-
-def count_labels(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Return the confusion matrix, int64 `(num_classes, num_classes)`: true class, then label given."""
-    count = probabilities.shape[1]
-    cells = np.bincount(targets * count + probabilities.argmax(axis=1), minlength=count * count)
-    return cells.reshape(count, count)
-
-
-def risk_coverage(probabilities: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return what share is labelled when the least sure are left out, and the accuracy of the labelled.
-
-    Args:
-        probabilities: `(N, num_classes)`.
-        targets: int `(N,)`.
-
-    Returns:
-        share `(M,)` rising to 1, and accuracy `(M,)`; pictures of the same confidence go together.
-    """
-    confidence = probabilities.max(axis=1)
-    order = np.argsort(-confidence, kind="stable")
-    ends = np.flatnonzero(np.r_[np.diff(confidence[order]) != 0, True]) + 1
-    right = np.cumsum(probabilities.argmax(axis=1)[order] == targets[order])
-    return ends / len(targets), right[ends - 1] / ends
-
-
-def mcnemar(first: np.ndarray, second: np.ndarray, targets: np.ndarray) -> tuple[int, int, float]:
-    """Return how many pictures only the first and only the second model labels right, and the exact p-value.
-
-    Args:
-        first: labels of one model as class indices, int `(N,)`.
-        second: labels of another for the same pictures.
-        targets: int `(N,)`.
-    """
-    from scipy.stats import binomtest
-
-    only_first = int(((first == targets) & (second != targets)).sum())
-    only_second = int(((first != targets) & (second == targets)).sum())
-    differing = only_first + only_second
-    return only_first, only_second, float(binomtest(only_first, differing).pvalue) if differing else 1.0

@@ -1,37 +1,50 @@
 """HTML pages that need nothing but themselves: figures and pictures are inside the file."""
 
 import base64
+import warnings
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from PIL import Image
 
-_templates = Environment(
-    loader=PackageLoader("gender_recognizer"),
-    autoescape=select_autoescape(["html"]),
-    undefined=StrictUndefined,
-    trim_blocks=True,
-)
-_templates.filters["percent"] = lambda share, digits=1: "-" if share is None else f"{100 * share:.{digits}f} %"
+from gender_recognizer.pictures.names import markdown, markdown_code, printable
+
+
+def _percent(share: float | None, digits: int = 1) -> str:
+    """Return a share in percent; `-` where it is not defined."""
+    return "-" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def _visible(value: Any) -> Any:
+    """Return what a page shows of a value: of names and other text no character that the browser would obey."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+_loader = PackageLoader("gender_recognizer")
+_templates = {
+    ".html": Environment(
+        loader=_loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_visible
+    ),
+    ".md": Environment(loader=_loader, undefined=StrictUndefined, trim_blocks=True),
+}
+for _environment in _templates.values():
+    _environment.filters |= {"percent": _percent, "markdown": markdown, "code": markdown_code}
 
 
 def write_page(path: Path, template: str, **values: Any) -> None:
-    r"""Write the page that a template of `templates/` makes of values; text in them is escaped.
-
-    Names of files that are not UTF-8 are shown with `\xff` in the place of their odd bytes.
-    """
+    """Write the page that a template of `templates/` makes of values; text in them is escaped."""
     path.write_text(render(template, **values), encoding="utf-8", errors="backslashreplace")
 
 
 def render(template: str, **values: Any) -> str:
     """Return the text that a template of `templates/` makes of values; in pages, text in them is escaped."""
-    return _templates.get_template(template).render(**values)
+    return _templates[Path(template).suffix].get_template(template).render(**values)
 
 
 def figure_image(figure: Figure, description: str) -> Markup:
@@ -42,7 +55,8 @@ def figure_image(figure: Figure, description: str) -> Markup:
         description: what it shows, in words, for those who cannot see it.
     """
     drawing = StringIO()
-    with rc_context({"svg.hashsalt": "gender_recognizer"}):  # the same figure gives the same page
+    with rc_context({"svg.hashsalt": "gender_recognizer"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # of names in scripts that matplotlib's font lacks
         figure.savefig(drawing, format="svg", metadata={"Date": None})
     return _image("image/svg+xml", drawing.getvalue().encode(), description)
 
@@ -56,4 +70,4 @@ def thumbnail(image: np.ndarray, description: str) -> Markup:
 
 def _image(kind: str, content: bytes, description: str) -> Markup:
     source = f"data:{kind};base64,{base64.b64encode(content).decode()}"
-    return Markup('<img src="{}" alt="{}">').format(source, description)
+    return Markup('<img src="{}" alt="{}">').format(source, printable(description))

@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,13 +10,25 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
-from gender_recognizer.evaluation.figures import group_figure, named_grid_figure, result_figures, worst_errors
-from gender_recognizer.evaluation.intervals import Estimate, percentile_interval, resample
-from gender_recognizer.evaluation.metrics import Evaluation, count_labels, group_gaps
+from gender_recognizer.evaluation.groups import group_gaps
+from gender_recognizer.evaluation.intervals import Estimate, estimate_values, percentile_interval, resample
+from gender_recognizer.evaluation.metrics import Evaluation
 from gender_recognizer.evaluation.pages import figure_image, render, thumbnail, write_page
 from gender_recognizer.evaluation.saliency import overlay
+from gender_recognizer.evaluation.selection import Selection
 from gender_recognizer.models.calibration import OperatingPoint, confidence_for
+from gender_recognizer.models.curves import count_labels
+from gender_recognizer.pictures.names import drawable, printable
+from gender_recognizer.training.figures import (
+    NEUTRAL,
+    RIGHT,
+    named_grid_figure,
+    new_axes,
+    result_figures,
+    worst_errors,
+)
 
 WORST = 48
 """Errors that are shown, the surest first."""
@@ -42,11 +55,8 @@ class Results:
     Attributes:
         facts: what to say of the `model`, the `data` and how it was `measured`, plain values by these names.
         classes: names of the classes.
-        names: file names of the pictures, relative to their root.
-        images: uint8 `(num_files, 100, 80, 3)`, may be on disk.
-        rows: which of `images` the pictures are, int `(N,)`.
+        pictures: what it was measured on.
         probabilities: `(N, num_classes)`.
-        targets: int `(N,)`.
         evaluation: metrics of all pictures.
         groups: metrics of the groups that each column of the metadata makes.
         points: what the model file says came of each confidence on its validation pictures.
@@ -57,11 +67,8 @@ class Results:
 
     facts: dict[str, dict[str, Any]]
     classes: Sequence[str]
-    names: Sequence[str]
-    images: np.ndarray
-    rows: np.ndarray
+    pictures: Selection
     probabilities: np.ndarray
-    targets: np.ndarray
     evaluation: Evaluation
     groups: Mapping[str, Mapping[str, Evaluation]]
     points: Sequence[OperatingPoint] = ()
@@ -74,7 +81,7 @@ def summarise(results: Results) -> dict[str, Any]:
     """Return all numbers of an evaluation as plain values; what is not defined is None."""
     return results.facts | {
         "metrics": _plain(results.evaluation.metrics),
-        "confusion": count_labels(results.probabilities, results.targets).tolist(),
+        "confusion": count_labels(results.probabilities, results.pictures.targets).tolist(),
         "unsure": _unsure(results),
         "groups": {
             column: {
@@ -92,23 +99,18 @@ def _plain(metrics: Mapping[str, Estimate]) -> dict[str, dict[str, float | None]
     return {name: estimate_values(estimate) for name, estimate in metrics.items()}
 
 
-def estimate_values(estimate: Estimate) -> dict[str, float | None]:
-    """Return `value`, `low` and `high`, None where they are not defined."""
-    return {name: None if math.isnan(value) else float(value) for name, value in estimate._asdict().items()}
-
-
 def _gaps(groups: Mapping[str, Evaluation], classes: Sequence[str]) -> dict[str, Any]:
     gaps: dict[str, Any] = _plain(group_gaps(groups, classes))
     if gaps:
         accuracy = {name: group.metrics["accuracy"].value for name, group in groups.items()}
-        gaps["best"], gaps["worst"] = max(accuracy, key=accuracy.get), min(accuracy, key=accuracy.get)
+        gaps["best"], gaps["worst"] = max(accuracy, key=accuracy.__getitem__), min(accuracy, key=accuracy.__getitem__)
     return gaps
 
 
 def _unsure(results: Results) -> list[dict[str, Any]]:
     """Return what came here of the confidences that reached wanted accuracies on the model's validation pictures."""
     confidence = results.probabilities.max(axis=1)
-    right = results.probabilities.argmax(axis=1) == results.targets
+    right = results.probabilities.argmax(axis=1) == results.pictures.targets
     rows = []
     for wanted in TARGET_ACCURACIES:
         try:
@@ -136,11 +138,10 @@ def write_metrics(summary: Mapping[str, Any], path: Path) -> None:
 
 def write_report(results: Results, summary: Mapping[str, Any], path: Path) -> dict[str, Figure]:
     """Write the page, and return its figures by name."""
-    figures = result_figures(results.probabilities, results.targets, results.classes)
+    figures = result_figures(results.probabilities, results.pictures.targets, results.classes)
     for column, groups in results.groups.items():
         if groups:
-            title = column.replace("_", " ")
-            figures[f"by_{column}"] = group_figure(title, groups, results.evaluation.metrics["accuracy"].value)
+            figures[f"by_{column}"] = group_figure(column, groups, results.evaluation.metrics["accuracy"].value)
     write_page(
         path,
         "report.html",
@@ -148,7 +149,7 @@ def write_report(results: Results, summary: Mapping[str, Any], path: Path) -> di
         classes=results.classes,
         explanations=EXPLANATIONS,
         figures={name: figure_image(figure, name.replace("_", " ")) for name, figure in figures.items()},
-        errors=[_picture(results, row) for row in worst_errors(results.probabilities, results.targets, WORST)],
+        errors=[_picture(results, row) for row in worst_errors(results.probabilities, results.pictures.targets, WORST)],
         explained={
             title: [_picture(results, row, saliency) for row, saliency in zip(rows, maps, strict=True)]
             for title, (rows, maps) in results.explained.items()
@@ -157,14 +158,28 @@ def write_report(results: Results, summary: Mapping[str, Any], path: Path) -> di
     return figures
 
 
+def group_figure(column: str, groups: Mapping[str, Evaluation], overall: float) -> Figure:
+    """Return the accuracy of each group with its 95 % interval, beside that of all pictures."""
+    figure, axes = new_axes(f"Accuracy by {column.replace('_', ' ')}", "accuracy", "", (5.5, 1.4 + 0.3 * len(groups)))
+    axes.axvline(overall, color=NEUTRAL, linestyle="--", linewidth=1)
+    for row, group in enumerate(groups.values()):
+        value, low, high = group.metrics["accuracy"]
+        axes.plot([low, high], [row, row], color=RIGHT, alpha=0.4, linewidth=5, solid_capstyle="butt")
+        axes.plot(value, row, "o", color=RIGHT)
+    axes.set_yticks(range(len(groups)), [f"{drawable(name)} ({group.count:,})" for name, group in groups.items()])
+    axes.invert_yaxis()
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    return figure
+
+
 def _picture(results: Results, row: int, saliency: np.ndarray | None = None) -> dict[str, Any]:
-    image, name = results.images[results.rows[row]], results.names[row]
+    image, name = results.pictures.images[results.pictures.rows[row]], results.pictures.names[row]
     label = int(results.probabilities[row].argmax())
     return {
         "image": thumbnail(image if saliency is None else overlay(image, saliency), name),
         "name": name,
         "label": results.classes[label],
-        "right": label == results.targets[row],
+        "right": label == results.pictures.targets[row],
         "probability": float(results.probabilities[row, label]),
     }
 
@@ -178,20 +193,25 @@ def write_card(summary: Mapping[str, Any], about: Mapping[str, Any], path: Path)
             `data`, `training`, `tried`, `limits`; any of them may be missing.
         path: of the card.
     """
-    path.write_text(render("MODEL_CARD.md", summary=summary, about=about, explanations=EXPLANATIONS), encoding="utf-8")
+    path.write_text(
+        render("MODEL_CARD.md", summary=summary, about=about, explanations=EXPLANATIONS), "utf-8", "backslashreplace"
+    )
 
 
 def log_to_tensorboard(results: Results, figures: Mapping[str, Figure], folder: Path) -> None:
     """Write the metrics and the figures of the page for `tensorboard --logdir`."""
     from torch.utils.tensorboard import SummaryWriter
 
-    with SummaryWriter(str(folder)) as writer:
+    with SummaryWriter(str(folder)) as writer, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # of names in scripts that matplotlib's font lacks
         for name, estimate in results.evaluation.metrics.items():
             if not math.isnan(estimate.value):
                 writer.add_scalar(f"evaluate/{name}", estimate.value)
         for name, figure in figures.items():
             writer.add_figure(f"evaluate/{name}", figure)
-        rows = worst_errors(results.probabilities, results.targets, WORST)
+        rows = worst_errors(results.probabilities, results.pictures.targets, WORST)
         if len(rows):
-            names = [f"{results.names[row]}\n{results.probabilities[row].max():.2f}" for row in rows]
-            writer.add_figure("evaluate/worst_errors", named_grid_figure(results.images[results.rows[rows]], names))
+            pictures = results.pictures
+            names = [f"{printable(pictures.names[row])}\n{results.probabilities[row].max():.2f}" for row in rows]
+            grid = named_grid_figure(pictures.images[pictures.rows[rows]], names)
+            writer.add_figure("evaluate/worst_errors", grid)

@@ -160,7 +160,8 @@ def _move(image: Image.Image, offset: tuple[float, float], degrees: float) -> Im
     """Return a picture moved by `offset` pixels and turned about its middle; its edge goes on."""
     margin = round(0.5 * max(image.size))
     pixels = np.pad(np.asarray(image), ((margin, margin), (margin, margin), (0, 0)), mode="edge")
-    wide = Image.fromarray(pixels).rotate(degrees, Image.Resampling.BILINEAR, translate=offset)
+    wide = Image.fromarray(pixels)
+    wide = wide.rotate(degrees, Image.Resampling.BILINEAR, translate=offset)  # type: ignore[arg-type] # takes floats
     return wide.crop((margin, margin, margin + image.width, margin + image.height))
 
 

@@ -18,7 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 
 from gender_recognizer.data.datamodule import FaceDataModule
-from gender_recognizer.evaluation.figures import class_balance_figure, named_grid_figure, result_figures, worst_errors
+from gender_recognizer.training.figures import class_balance_figure, named_grid_figure, result_figures, worst_errors
 
 logger = logging.getLogger(__name__)
 

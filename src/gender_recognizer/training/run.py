@@ -18,11 +18,11 @@ from rich.table import Table
 from gender_recognizer.data.augment import Augmentation
 from gender_recognizer.data.datamodule import FaceDataModule
 from gender_recognizer.data.default_root import find_root
-from gender_recognizer.evaluation.figures import class_balance_figure
 from gender_recognizer.models.classifier import GenderClassifier
 from gender_recognizer.models.model_file import calibrate_checkpoint, find_start, load_classifier
 from gender_recognizer.models.onnx_export import export_onnx
 from gender_recognizer.training.distillation import load_teacher, teach
+from gender_recognizer.training.figures import class_balance_figure
 from gender_recognizer.training.fine_tuning import resolve_start, start_from
 from gender_recognizer.training.interruption import stoppable
 from gender_recognizer.training.resuming import check_same_pictures, choose_run_dir, find_checkpoint, scheduled_steps

@@ -1,4 +1,7 @@
-"""Figures of class balance, of what a model gets right and wrong, and of groups; for pages and TensorBoard."""
+"""Figures of class balance and of what a model gets right and wrong, for TensorBoard and pages.
+
+Names of classes and files may hold anything: what is drawn of them went through `names.drawable`.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -7,22 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from gender_recognizer.evaluation.metrics import (
-    NUM_BINS,
-    Evaluation,
-    confidence_bins,
-    count_labels,
-    rank,
-    risk_coverage,
-)
+from gender_recognizer.models.curves import NUM_BINS, confidence_bins, count_labels, rank, risk_coverage
+from gender_recognizer.pictures.names import drawable
 
 RIGHT, WRONG, NEUTRAL = "#2a78b8", "#c8442f", "#5b6875"
 
 
-def _axes(title: str, x: str, y: str, size: tuple[float, float] = (5.5, 4.2)) -> tuple[Figure, Axes]:
+def new_axes(title: str, x: str, y: str, size: tuple[float, float] = (5.5, 4.2)) -> tuple[Figure, Axes]:
+    """Return a figure, `size` in inches, and its empty axes with a title and the names of what is drawn along them."""
     figure = Figure(figsize=size, layout="constrained")  # not pyplot's: those live until they are closed
     axes = figure.subplots()
-    axes.set(title=title, xlabel=x, ylabel=y)
+    axes.set(title=drawable(title), xlabel=x, ylabel=y)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     axes.set_axisbelow(True)
@@ -32,11 +30,11 @@ def _axes(title: str, x: str, y: str, size: tuple[float, float] = (5.5, 4.2)) ->
 def class_balance_figure(counts: Mapping[str, Mapping[str, int]]) -> Figure:
     """Return a bar chart of the number of pictures of each class in each part."""
     classes = list(next(iter(counts.values())))
-    figure, axes = _axes("Pictures of each class", "", "pictures", (6, 4))
+    figure, axes = new_axes("Pictures of each class", "", "pictures", (6, 4))
     width = 0.8 / len(classes)
     for index, name in enumerate(classes):
         left = np.arange(len(counts)) + (index - (len(classes) - 1) / 2) * width
-        axes.bar_label(axes.bar(left, [part[name] for part in counts.values()], width, label=name))
+        axes.bar_label(axes.bar(left, [part[name] for part in counts.values()], width, label=drawable(name)))
     axes.set_xticks(range(len(counts)), list(counts))
     axes.margins(y=0.12)  # room for the numbers above the bars
     axes.legend()
@@ -64,22 +62,25 @@ def result_figures(probabilities: np.ndarray, targets: np.ndarray, classes: Sequ
 def confusion_figure(probabilities: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> Figure:
     """Return the confusion matrix: counts, and shares of each true class."""
     counts = count_labels(probabilities, targets)
-    shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
-    figure, axes = _axes("Confusion matrix", "label given", "true class")
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = counts / totals.clip(1)
+    figure, axes = new_axes("Confusion matrix", "label given", "true class")
     axes.grid(visible=False)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         share = shares[row, column]
         colour = "white" if share > 0.5 else "black"
-        axes.text(column, row, f"{count:,}\n{share:.1%}", ha="center", va="center", color=colour)
-    axes.set_xticks(range(len(classes)), classes)
-    axes.set_yticks(range(len(classes)), classes)
+        shown = f"{share:.1%}" if totals[row] else "-"  # of a class that is not there no share is right or wrong
+        axes.text(column, row, f"{count:,}\n{shown}", ha="center", va="center", color=colour)
+    names = [drawable(name) for name in classes]
+    axes.set_xticks(range(len(classes)), names)
+    axes.set_yticks(range(len(classes)), names)
     return figure
 
 
 def roc_figure(probabilities: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> Figure:
     """Return the ROC curve of each class against the others."""
-    figure, axes = _axes("ROC curve", "false positive rate", "recall")
+    figure, axes = new_axes("ROC curve", "false positive rate", "recall")
     for name, own, others in _ranked(probabilities, targets, classes):
         axes.plot(np.r_[0, others.cumsum() / others.sum()], np.r_[0, own.cumsum() / own.sum()], label=name)
         axes.legend()
@@ -89,7 +90,7 @@ def roc_figure(probabilities: np.ndarray, targets: np.ndarray, classes: Sequence
 
 def precision_recall_figure(probabilities: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> Figure:
     """Return the precision-recall curve of each class against the others."""
-    figure, axes = _axes("Precision-recall curve", "recall", "precision")
+    figure, axes = new_axes("Precision-recall curve", "recall", "precision")
     for name, own, others in _ranked(probabilities, targets, classes):
         axes.plot(own.cumsum() / own.sum(), own.cumsum() / (own + others).cumsum(), label=name)
         axes.legend()
@@ -104,14 +105,14 @@ def _ranked(
     for index, name in enumerate(classes):
         own, others = rank(probabilities[:, index], targets == index, np.ones((1, len(targets))))
         if own.any() and others.any():
-            yield name, own[0], others[0]
+            yield drawable(name), own[0], others[0]
 
 
 def reliability_figure(probabilities: np.ndarray, targets: np.ndarray) -> Figure:
     """Return the share of right labels against the confidence, in the bins of the calibration error."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == targets
-    figure, axes = _axes("Reliability: does 90 % sure mean 90 % right?", "confidence", "share of right labels")
+    figure, axes = new_axes("Reliability: does 90 % sure mean 90 % right?", "confidence", "share of right labels")
     axes.plot([0, 1], [0, 1], color=NEUTRAL, linestyle="--", linewidth=1, label="as it should be")
     bins = confidence_bins(confidence)
     counts = np.bincount(bins, minlength=NUM_BINS)
@@ -130,8 +131,8 @@ def confidence_figure(probabilities: np.ndarray, targets: np.ndarray) -> Figure:
     """Return histograms of the confidence of the right and of the wrong labels."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == targets
-    figure, axes = _axes("How sure it is", "confidence", "pictures")
-    edges = np.linspace(1 / probabilities.shape[1], 1, 26)
+    figure, axes = new_axes("How sure it is", "confidence", "pictures")
+    edges = np.linspace(1 / probabilities.shape[1], 1, 26).tolist()
     parts = [confidence[~right], confidence[right]]
     axes.hist(parts, edges, stacked=True, color=[WRONG, RIGHT], label=["wrong", "right"])
     axes.legend(loc="upper left")
@@ -141,26 +142,12 @@ def confidence_figure(probabilities: np.ndarray, targets: np.ndarray) -> Figure:
 def risk_coverage_figure(probabilities: np.ndarray, targets: np.ndarray) -> Figure:
     """Return the accuracy that remains when the least sure pictures are left unsure."""
     share, accuracy = risk_coverage(probabilities, targets)
-    figure, axes = _axes("What leaving the least sure out gains", "share of pictures that get a label", "accuracy")
+    figure, axes = new_axes("What leaving the least sure out gains", "share of pictures that get a label", "accuracy")
     shown = share >= min(0.02, share[-1])  # the surest few show nothing but chance
     axes.plot(share[shown], accuracy[shown], color=RIGHT)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xlim(0, 1.01)
-    return figure
-
-
-def group_figure(title: str, groups: Mapping[str, Evaluation], overall: float) -> Figure:
-    """Return the accuracy of each group with its 95 % interval, beside that of all pictures."""
-    figure, axes = _axes(f"Accuracy by {title}", "accuracy", "", (5.5, 1.4 + 0.3 * len(groups)))
-    axes.axvline(overall, color=NEUTRAL, linestyle="--", linewidth=1)
-    for row, group in enumerate(groups.values()):
-        value, low, high = group.metrics["accuracy"]
-        axes.plot([low, high], [row, row], color=RIGHT, alpha=0.4, linewidth=5, solid_capstyle="butt")
-        axes.plot(value, row, "o", color=RIGHT)
-    axes.set_yticks(range(len(groups)), [f"{name} ({group.count:,})" for name, group in groups.items()])
-    axes.invert_yaxis()
-    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return figure
 
 
@@ -185,5 +172,5 @@ def named_grid_figure(images: np.ndarray, names: Sequence[str], columns: int = 6
         axis.axis("off")
     for axis, image, name in zip(axes.flat, images, names, strict=False):
         axis.imshow(image)
-        axis.set_title(name, fontsize=7, y=-0.22)
+        axis.set_title("\n".join(map(drawable, name.split("\n"))), fontsize=7, y=-0.22)
     return figure

@@ -2,14 +2,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from gender_recognizer.evaluation.figures import (
-    class_balance_figure,
-    group_figure,
-    named_grid_figure,
-    result_figures,
-    worst_errors,
-)
-from gender_recognizer.evaluation.metrics import evaluate, risk_coverage
+from gender_recognizer.models.curves import risk_coverage
+from gender_recognizer.training.figures import class_balance_figure, named_grid_figure, result_figures, worst_errors
 
 CLASSES = ["female", "male"]
 
@@ -71,16 +65,6 @@ def test_figures_of_one_class_alone(predictions):
     probabilities, _ = predictions
     figures = result_figures(probabilities, np.zeros(300, int), CLASSES)
     assert not figures["roc"].axes[0].lines
-
-
-def test_groups_have_their_interval(predictions):
-    group = evaluate(*predictions, CLASSES, num_draws=100)
-    figure = group_figure("age", {"3-9": group, "10-19": group}, 0.9)
-    value, low, high = group.metrics["accuracy"]
-    _, interval, point, *_ = figure.axes[0].lines
-    assert list(interval.get_xdata()) == [low, high]
-    assert list(point.get_xdata()) == [value]
-    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["3-9 (300)", "10-19 (300)"]
 
 
 def test_worst_errors_are_the_surest_wrong_answers():

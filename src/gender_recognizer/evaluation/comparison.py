@@ -1,0 +1,58 @@
+"""Another model on the same pictures, and whether the difference between the two can be chance."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gender_recognizer.evaluation.intervals import estimate_values
+from gender_recognizer.evaluation.metrics import evaluate
+
+
+def compare(
+    name: str,
+    first: np.ndarray,
+    other: np.ndarray,
+    targets: np.ndarray,
+    classes: Sequence[str],
+    num_draws: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return how another model does on the same pictures, and a paired test of the difference, as plain values.
+
+    Args:
+        name: of the other model's file.
+        first: probabilities of the one, `(N, num_classes)`.
+        other: probabilities of the other, of the classes in the same order.
+        targets: int `(N,)`.
+        classes: names of the classes.
+        num_draws: bootstrap resamples.
+        seed: of the resamples.
+    """
+    labels, other_labels = first.argmax(axis=1), other.argmax(axis=1)
+    only_first, only_other, p_value = mcnemar(labels, other_labels, targets)
+    metrics = evaluate(other, targets, classes, num_draws, seed).metrics
+    return {
+        "file": name,
+        "metrics": {name: estimate_values(estimate) for name, estimate in metrics.items()},
+        "only_first": only_first,
+        "only_this": only_other,
+        "p_value": p_value,
+        "same_label": float((labels == other_labels).mean()),
+    }
+
+
+def mcnemar(first: np.ndarray, second: np.ndarray, targets: np.ndarray) -> tuple[int, int, float]:
+    """Return how many pictures only the first and only the second model labels right, and the exact p-value.
+
+    Args:
+        first: labels of one model as class indices, int `(N,)`.
+        second: labels of another for the same pictures.
+        targets: int `(N,)`.
+    """
+    from scipy.stats import binomtest
+
+    only_first = int(((first == targets) & (second != targets)).sum())
+    only_second = int(((first != targets) & (second == targets)).sum())
+    differing = only_first + only_second
+    return only_first, only_second, float(binomtest(only_first, differing).pvalue) if differing else 1.0

@@ -1,0 +1,240 @@
+"""Evaluating: a model and a folder become numbers, a report, a model card and what TensorBoard shows."""
+
+import sys
+import time
+from collections.abc import Sequence
+from datetime import date
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+
+from gender_recognizer.data.samples import read_metadata
+from gender_recognizer.evaluation.comparison import compare
+from gender_recognizer.evaluation.groups import by_group, group_columns, paired_columns
+from gender_recognizer.evaluation.metrics import evaluate
+from gender_recognizer.evaluation.report import (
+    Results,
+    log_to_tensorboard,
+    summarise,
+    write_card,
+    write_metrics,
+    write_report,
+)
+from gender_recognizer.evaluation.robustness import measure_robustness
+from gender_recognizer.evaluation.saliency import saliency_maps
+from gender_recognizer.evaluation.selection import Selection, count_seen, find_split, select_pictures
+from gender_recognizer.evaluation.settings import EvaluateSettings
+from gender_recognizer.models.model_file import find_model
+from gender_recognizer.models.predictor import Predictor, available_cores, choose_device, load_predictor
+from gender_recognizer.pictures.names import printable
+from gender_recognizer.training.figures import worst_errors
+
+EXPLAINED = 24
+"""Worst errors, and as many random pictures, that are explained."""
+
+BATCH = 256
+
+
+class LoadedModel(NamedTuple):
+    """A model file, ready to predict on a device."""
+
+    path: Path
+    device: str
+    predictor: Predictor
+
+
+def run(settings: EvaluateSettings) -> int:
+    """Evaluate a model, write and say what came of it, and return the exit code.
+
+    Raises:
+        ValueError: the settings name no model of ours, no pictures, or a part that there is not.
+    """
+    folder = settings.output_dir or settings.outputs / time.strftime("evaluate_%Y-%m-%d_%H-%M-%S")
+    print_result(evaluate_model(settings, folder), folder.absolute())
+    return 0
+
+
+def evaluate_model(settings: EvaluateSettings, folder: Path) -> dict[str, Any]:
+    """Evaluate a model, write all that comes of it into a folder, and return the numbers, those of metrics.json.
+
+    Raises:
+        ValueError: the settings name no model of ours, no pictures, or a part that there is not.
+    """
+    model, *others = (load_model(path, settings) for path in [settings.model_path, *settings.compare])
+    for other in others:
+        require_same_classes(other, model)
+    selection = select_pictures(settings, model.path, model.predictor.info)
+    selection.notes.extend(note for other in others if (note := note_of_seen(other, selection)))
+    results = measure(model, others, selection, settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    return write_results(results, model.path, folder)
+
+
+def load_model(model_path: Path | None, settings: EvaluateSettings) -> LoadedModel:
+    """Return the model of a file, `latest` or the bundled one, where it runs best."""
+    path = find_model(None if model_path is None else str(model_path), settings.outputs)
+    choice = choose_device(path, settings.device)
+    return LoadedModel(choice.path, choice.device, load_predictor(choice.path, choice.device, available_cores()))
+
+
+def require_same_classes(other: LoadedModel, model: LoadedModel) -> None:
+    """Refuse to compare models that know different classes.
+
+    Raises:
+        ValueError: they do.
+    """
+    theirs, ours = other.predictor.info.classes, model.predictor.info.classes
+    if set(theirs) != set(ours):
+        raise ValueError(f"compare: '{other.path}' is a model for {', '.join(theirs)}, not for {', '.join(ours)}")
+
+
+def note_of_seen(other: LoadedModel, selection: Selection) -> str | None:
+    """Return what to know before believing the numbers of a model that the first one is compared with, if anything."""
+    split = find_split(None, other.path, other.predictor.info, selection.root)
+    seen = count_seen(selection.names, split)
+    if seen:
+        return f"'{other.path.name}', for comparison: {seen:,} of these pictures trained it or chose among its epochs."
+    return split.note if seen is None else None
+
+
+def measure(
+    model: LoadedModel, others: Sequence[LoadedModel], selection: Selection, settings: EvaluateSettings
+) -> Results:
+    """Return all that is measured of a model and of those it is compared with."""
+    predictor, targets = model.predictor, selection.targets
+    classes = list(predictor.info.classes)
+    draws = {"num_draws": settings.num_draws, "seed": settings.seed}
+    probabilities, seconds = predict(predictor, selection)
+    columns = group_columns(selection.names, read_metadata(selection.root))
+    columns |= paired_columns(columns)
+    facts = {
+        "model": describe_model(model.path, predictor),
+        "data": selection.describe(classes, settings.data.name),
+        "measured": describe_measurement(model.device, len(targets) / seconds) | draws,
+    }
+    return Results(
+        facts,
+        classes,
+        selection,
+        probabilities,
+        evaluate(probabilities, targets, classes, **draws),
+        groups={name: by_group(probabilities, targets, classes, of, **draws) for name, of in columns.items()},
+        points=predictor.info.operating_points,
+        comparisons=[
+            compare(other.path.name, probabilities, predict_as(other, classes, selection), targets, classes, **draws)
+            for other in others
+        ],
+        explained=explain(predictor, selection, probabilities, settings.seed) if settings.explain else {},
+        robustness=measure_robustness(predictor, selection.paths, targets, **draws) if settings.robustness else [],
+    )
+
+
+def predict(predictor: Predictor, selection: Selection) -> tuple[np.ndarray, float]:
+    """Return float64 probabilities `(N, num_classes)` of the pictures, and the seconds that the network took."""
+    predictor.predict(selection.images[selection.rows[:BATCH]])  # the first call prepares what the others use
+    parts, seconds = [], 0.0
+    for start in range(0, len(selection.rows), BATCH):
+        images = selection.images[selection.rows[start : start + BATCH]]
+        started = time.perf_counter()
+        parts.append(predictor.predict(images))
+        seconds += time.perf_counter() - started
+    probabilities = np.concatenate(parts).astype(np.float64)
+    return probabilities / probabilities.sum(axis=1, keepdims=True), seconds
+
+
+def predict_as(model: LoadedModel, classes: Sequence[str], selection: Selection) -> np.ndarray:
+    """Return float64 probabilities `(N, num_classes)` of the pictures, of the classes in this order."""
+    probabilities = predict(model.predictor, selection)[0]
+    return probabilities[:, [model.predictor.info.classes.index(name) for name in classes]]
+
+
+def describe_model(path: Path, predictor: Predictor) -> dict[str, Any]:
+    """Return what to say of a model file."""
+    info = predictor.info
+    return {
+        "file": path.name,
+        "sha256": sha256(path.read_bytes()).hexdigest(),
+        "megabytes": round(path.stat().st_size / 1e6, 2),
+        "classes": list(info.classes),
+        "temperature": round(info.temperature, 4),
+        "curvature": round(info.curvature, 4),
+        "training_data": info.training_data or "not stated",
+        "gender_recognizer": info.version,
+    }
+
+
+def describe_measurement(device: str, images_per_second: float) -> dict[str, Any]:
+    """Return what to say of how it was measured."""
+    return {
+        "date": date.today().isoformat(),
+        "gender_recognizer": version("gender_recognizer"),
+        "device": f"{device}, {available_cores()} cores",
+        "images_per_second": round(images_per_second),
+    }
+
+
+def explain(
+    predictor: Predictor, selection: Selection, probabilities: np.ndarray, seed: int
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return the saliency of the worst errors and of random pictures, towards the label that each got."""
+    targets = selection.targets
+    chosen = {
+        "The worst errors": worst_errors(probabilities, targets, EXPLAINED),
+        "Pictures drawn at random": np.random.default_rng(seed).permutation(len(targets))[:EXPLAINED],
+    }
+    labels = probabilities.argmax(axis=1)
+    return {
+        title: (which, saliency_maps(predictor, selection.images[selection.rows[which]], labels[which]))
+        for title, which in chosen.items()
+    }
+
+
+def write_results(results: Results, model: Path, folder: Path) -> dict[str, Any]:
+    """Write all that an evaluation leaves into a folder, and return its numbers."""
+    summary = summarise(results)
+    write_metrics(summary, folder / "metrics.json")
+    figures = write_report(results, summary, folder / "report.html")
+    write_card(summary, read_about(model.with_name("about.yaml")), folder / "MODEL_CARD.md")
+    log_to_tensorboard(results, figures, folder / "tensorboard")
+    return summary
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """Return what a model's card says that no measurement knows, from the about.yaml beside the model, if there is one.
+
+    Raises:
+        ValueError: the file is no table of names and texts.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        about = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"'{path}' cannot be read for the model card: {' '.join(str(error).split())}") from None
+    if not isinstance(about, dict):
+        raise ValueError(f"'{path}' holds no names with texts for the model card; expected lines such as 'name: mine'")
+    return about
+
+
+def print_result(summary: dict[str, Any], folder: Path) -> None:
+    """Print the result in a line, after what to know before believing it."""
+    model, data, accuracy = summary["model"], summary["data"], summary["metrics"]["accuracy"]
+    for note in data["notes"]:
+        print_note(f"note: {note}")
+    if data["unreadable"]:
+        print_note(f"{len(data['unreadable']):,} of the files could not be read; the report names them.")
+    value, low, high = (100 * accuracy[name] for name in ("value", "low", "high"))
+    line = (
+        f"{model['file']} on {data['pictures']:,} pictures of {data['name']} ({data['part']}): accuracy {value:.2f} % "
+        f"(95 % interval {low:.2f} to {high:.2f}): {folder / 'report.html'}"
+    )
+    print(printable(line))
+
+
+def print_note(message: str) -> None:
+    """Print a line that is no result, to standard error."""
+    print(printable(message), file=sys.stderr)

@@ -1,0 +1,168 @@
+"""Which pictures a model is evaluated on: if it is known, those that did not train it; if it is not, that is said."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gender_recognizer.data.cache import open_pictures
+from gender_recognizer.data.default_root import find_root
+from gender_recognizer.data.split import Split, read_split
+from gender_recognizer.evaluation.settings import EvaluateSettings
+from gender_recognizer.models.model_file import BUNDLED_MODEL, ModelInfo
+
+SEEN_PARTS = ("train", "validation")
+"""Parts of a split whose pictures trained a model or chose among its epochs."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a model is evaluated on.
+
+    Attributes:
+        root: folder that the names are relative to.
+        names: of the files.
+        images: uint8 `(num_files, 100, 80, 3)`, on disk; those of `rows` are meant.
+        rows: int64 `(N,)`.
+        targets: int64 `(N,)`.
+        part: of a split, or `all`.
+        seen: how many of them trained the model or chose among its epochs; None where that is not known.
+        notes: what to know before believing the numbers.
+        unreadable: reason by name.
+    """
+
+    root: Path
+    names: list[str]
+    images: np.ndarray
+    rows: np.ndarray
+    targets: np.ndarray
+    part: str
+    seen: int | None
+    notes: list[str]
+    unreadable: dict[str, str]
+
+    @property
+    def paths(self) -> list[Path]:
+        """Return where the pictures are."""
+        return [self.root / name for name in self.names]
+
+    def describe(self, classes: Sequence[str], name: str | None) -> dict[str, Any]:
+        """Return what to say of the pictures, plain values; the folder's name where they have no other."""
+        counts = np.bincount(self.targets, minlength=len(classes)).tolist()
+        return {
+            "name": name or self.root.resolve().name,
+            "part": self.part,
+            "pictures": len(self.rows),
+            "classes": dict(zip(classes, counts, strict=True)),
+            "seen_in_training": self.seen,
+            "unreadable": self.unreadable,
+            "notes": self.notes,
+        }
+
+
+def select_pictures(settings: EvaluateSettings, model: Path, info: ModelInfo) -> Selection:
+    """Return the readable pictures of the part that the settings name.
+
+    Args:
+        settings: which folder, part and split.
+        model: the file of the model.
+        info: what it says of itself.
+
+    Raises:
+        ValueError: there are none, or there is no such part.
+    """
+    root, classes = find_root(settings.data.root, info.classes), info.classes
+    cache, paths, targets = open_pictures(root, classes, settings.data.cache_dir, need_all=False)
+    names = [path.relative_to(root).as_posix() for path in paths]
+    split = find_split(settings.split, model, info, root)
+    rows, part = _choose_rows(names, split, settings, root)
+    unreadable = {names[row]: cache.unreadable[row] for row in rows if row in cache.unreadable}
+    rows = np.setdiff1d(rows, list(cache.unreadable))
+    if not len(rows):
+        raise ValueError(f"none of the pictures in '{root}' can be read")
+    chosen = [names[row] for row in rows]
+    seen = count_seen(chosen, split)
+    notes = [*_seen_notes(split, seen), *_missing_notes(classes, targets[rows])]
+    return Selection(root, chosen, cache.images, rows, targets[rows], part, seen, notes, unreadable)
+
+
+def find_split(given: Path | None, model: Path, info: ModelInfo, root: Path) -> Split:
+    """Return what is known of which pictures below `root` trained a model.
+
+    Args:
+        given: a split.csv; None for that of the run that the model lies in, or that lies beside the model.
+        model: its file.
+        info: what it says of itself.
+        root: folder of the pictures.
+
+    Raises:
+        ValueError: the split that is given does not exist or is none.
+    """
+    if given is not None:
+        if not given.is_file():
+            raise ValueError(f"split '{given.absolute()}' does not exist")
+        return read_split(given, root)
+    for path in (model.absolute(), model.resolve()):
+        for folder in (path.parent.parent, path.parent):
+            if (folder / "split.csv").is_file():
+                return read_split(folder / "split.csv", root)
+    return Split({}, "none", _unknown_note(model, info, root))
+
+
+def _unknown_note(model: Path, info: ModelInfo, root: Path) -> str | None:
+    """Return what to say where there is no split; of the bundled model the card says what trained it."""
+    if model.resolve() == BUNDLED_MODEL.resolve():
+        return None
+    if info.training_data in (str(root), str(root.resolve())):
+        return (
+            f"'{model.name}' was trained on pictures of this very folder, and no split.csv lies with it: most of these "
+            "trained it, and it will do worse on others; give split=path/to/split.csv of its run."
+        )
+    trained_on = f" (it was trained on: {info.training_data})" if info.training_data else ""
+    return (
+        f"No split.csv lies with '{model.name}'{trained_on}: whether these pictures trained it is not known; "
+        "split=path/to/split.csv of its run tells."
+    )
+
+
+def _choose_rows(names: Sequence[str], split: Split, settings: EvaluateSettings, root: Path) -> tuple[np.ndarray, str]:
+    """Return which pictures to evaluate on, and which part of a split they are.
+
+    Raises:
+        ValueError: a part or a split is asked for, and no picture is in it.
+    """
+    parts = np.array([split.parts.get(name, "") for name in names])
+    part = settings.part
+    if part != "all" and split.matched == "none" and (settings.split is not None or part != "auto"):
+        wanted = f"split '{settings.split}' is given" if settings.split is not None else f"part is '{part}'"
+        raise ValueError(f"{wanted}, but no split of these pictures is known: {split.note or 'there is no split.csv'}")
+    if part == "auto":
+        part = "test" if "test" in parts else "all"
+    rows = np.arange(len(names)) if part == "all" else np.flatnonzero(parts == part)
+    if not len(rows):
+        raise ValueError(f"the split puts none of the pictures in '{root}' into its {part} part")
+    return rows, part
+
+
+def count_seen(names: Sequence[str], split: Split) -> int | None:
+    """Return how many pictures trained a model or chose among its epochs; None where its split does not say."""
+    return None if split.matched == "none" else sum(split.parts.get(name) in SEEN_PARTS for name in names)
+
+
+def _seen_notes(split: Split, seen: int | None) -> list[str]:
+    notes = [split.note] if split.note else []
+    if seen:
+        notes.append(
+            f"{seen:,} of these pictures trained the model or chose among its epochs: it will do worse on others."
+        )
+    return notes
+
+
+def _missing_notes(classes: Sequence[str], targets: np.ndarray) -> list[str]:
+    return [
+        f"There is no picture of class '{name}': it has no accuracy, and what compares classes is not defined."
+        for target, name in enumerate(classes)
+        if target not in targets
+    ]

@@ -1,0 +1,75 @@
+"""The options of evaluating, with their defaults; configs/evaluate.yaml shows them."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PARTS = ("auto", "all", "train", "validation", "test")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass
+class EvaluateDataSettings:
+    """The pictures that a model is evaluated on.
+
+    Attributes:
+        root: holds one folder of pictures for each class of the model; metadata.csv there gives groups.
+        name: what to call them in the report; None for the folder's name.
+        cache_dir: where decoded pictures are kept.
+    """
+
+    root: Path = Path("data")
+    name: str | None = None
+    cache_dir: Path = Path("outputs/cache")
+
+
+@dataclass
+class EvaluateSettings:
+    """Measure a trained model on folders of pictures, one folder a class, and write a report.
+
+        python scripts/evaluate.py model_path=model.onnx data.root=folder-with-female-and-male
+        python scripts/evaluate.py model_path=latest compare=[a.onnx,b.ckpt] explain=true robustness=true
+
+    Writes report.html, metrics.json, MODEL_CARD.md and what TensorBoard shows to outputs/evaluate_DATE_TIME/. Pictures
+    that the model's run trained on are left out where its split.csv says which these are, wherever both lie now.
+
+    Attributes:
+        data: the pictures: data.root holds one folder for each class of the model, and perhaps a metadata.csv that
+            gives groups; data.name is what the report calls them; data.cache_dir keeps them decoded.
+        model_path: .onnx or .ckpt file; None for the bundled model, latest for the best checkpoint of the newest run.
+        compare: further model files, tested against the first on the same pictures.
+        part: train, validation, test or all; auto is test if the model's run has a split of these pictures, else all.
+        split: split.csv of a training run; None for that of the run the model lies in, if there is one.
+        explain: show which parts of a picture speak for its label.
+        robustness: how it does when pictures are framed otherwise, turned, blurred, dark; takes 13 times as long.
+        num_draws: bootstrap resamples, 100 or more.
+        seed: of the resamples and of the random pictures that are explained.
+        device: auto, cpu or cuda.
+        outputs: where training runs are.
+        output_dir: where the report goes; None for evaluate_DATE_TIME in outputs.
+
+    Exit codes: 0 done, 1 internal error, 2 wrong usage or no pictures, 130 stopped.
+    """
+
+    data: EvaluateDataSettings = field(default_factory=EvaluateDataSettings)
+    model_path: Path | None = None
+    compare: list[Path] = field(default_factory=list)
+    part: str = "auto"
+    split: Path | None = None
+    explain: bool = False
+    robustness: bool = False
+    num_draws: int = 1000
+    seed: int = 0
+    device: str = "auto"
+    outputs: Path = Path("outputs")
+    output_dir: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.part not in PARTS:
+            raise ValueError(f"part is '{self.part}'; expected {', '.join(PARTS)}")
+        if self.device not in DEVICES:
+            raise ValueError(f"device is '{self.device}'; expected {', '.join(DEVICES)}")
+        if self.num_draws < 100:
+            raise ValueError(f"num_draws is {self.num_draws}; expected a whole number, 100 or more")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}; expected a whole number, 0 or more")
