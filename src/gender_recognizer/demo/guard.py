@@ -1,13 +1,18 @@
-"""What may reach the page: only the requests that the page itself makes, and no files but a visitor's own uploads."""
+"""What may reach the page: only the requests that the page itself makes, each browser's own data, no foreign pages."""
 
-import json
+import hashlib
 import re
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from pathlib import Path
+import secrets
+from collections.abc import Awaitable, Callable, MutableMapping
+from http.cookies import CookieError, SimpleCookie
 from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
+
+from gender_recognizer.demo.arrivals import Arrivals
+from gender_recognizer.demo.events import rewrite_event, visitor_of
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -22,84 +27,176 @@ POLICY = (
 )
 """Makes the browser itself refuse every request to another machine."""
 
+HEADERS = {
+    "content-security-policy": POLICY,
+    "referrer-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "x-content-type-options": "nosniff",
+}
+
 MAX_EVENT_BYTES = 1_000_000
 """Largest request that is no upload; 200 files with long names take 0.2 MB."""
 
 READ = re.compile(
-    r"/|/(config|theme\.css|favicon\.ico|robots\.txt|manifest\.json)/?|/(assets|static|svelte)/.*"
-    r"|/gradio_api/(info|app_id|startup-events|upload_progress|queue/data|heartbeat/[^/]+)/?"
+    r"/|/(config|theme\.css|favicon\.ico|robots\.txt|manifest\.json)/?"
+    r"|/(assets|static|svelte)/(?!.*\.\.)[\w./@~+-]+"
+    r"|/gradio_api/(info|app_id|startup-events|upload_progress)/?"
 )
-WRITE = re.compile(r"/gradio_api/(upload|cancel|reset|queue/join)/?")
+OWN = re.compile(r"/gradio_api/(queue/data|heartbeat/(?P<session>[^/]+))/?")
+UPLOAD = re.compile(r"/gradio_api/upload/?")
+EVENT = re.compile(r"/gradio_api/(?:queue/(?=join))?(?P<kind>(?<=queue/)join|cancel|reset)/?")
 """What the page asks of gradio. Nothing it asks for is a file of this machine: it shows pictures inside of answers."""
+
+COOKIE = "gender_recognizer_browser"
+SECRET = re.compile(r"[A-Za-z0-9_-]{32}")
+
+
+class Refused(Exception):
+    """A request that is not answered."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        """Take the status of HTTP and what is said."""
+        super().__init__(reason)
+        self.status, self.reason = status, reason
 
 
 class Guard:
-    """Middleware: refuses what the page does not need, and gives each answer the page's security policy."""
+    """Middleware: refuses what the page does not need, and gives each answer the page's security policy.
 
-    def __init__(self, app: App, incoming: Path, max_bytes: int) -> None:
-        """Take the application, the folder of its uploads and the largest upload."""
-        self.app, self.incoming, self.max_bytes = app, incoming.resolve(), max_bytes
+    It tells what comes after it whose request it is: `scope["browser"]`, and for gradio the visitor as session hash.
+    """
+
+    def __init__(self, app: App, arrivals: Arrivals) -> None:
+        """Take the application and the files that visitors have uploaded."""
+        self.app, self.arrivals = app, arrivals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
+        if scope["type"] == "websocket":  # the page opens none
+            return await send({"type": "websocket.close", "code": 1008})
         if scope["type"] != "http":
-            if scope["type"] == "websocket":  # the page opens none
-                return await send({"type": "websocket.close", "code": 1008})
             return await self.app(scope, receive, send)
-        refusal, receive = await self._check(scope, receive)
-        await (refusal or self.app)(scope, receive, _with_policy(send))
-
-    async def _check(self, scope: Scope, receive: Receive) -> tuple[PlainTextResponse | None, Receive]:
-        """Return why a request is refused, or None, and what reads the request from then on."""
-        path = scope["path"]
-        if scope["method"] in ("GET", "HEAD"):
-            known = READ.fullmatch(path)
-            return None if known else PlainTextResponse("not found", 404), receive
-        if scope["method"] != "POST" or not WRITE.fullmatch(path):
-            return PlainTextResponse("not found", 404), receive
-        length = Headers(scope=scope).get("content-length", "")
-        largest = self.max_bytes if "/upload" in path else MAX_EVENT_BYTES
-        if not (length.isdigit() and int(length) <= largest):
-            return PlainTextResponse("too much at once; drop fewer pictures", 413), receive
-        if "/upload" in path:
-            return None, receive
-        body = await _read_body(receive)
-        refusal = None if self._is_harmless(body) else PlainTextResponse("not a file that you have uploaded", 403)
-        return refusal, _replay(body, receive)
-
-    def _is_harmless(self, body: bytes) -> bool:
-        """Say whether an event is JSON in which each file, in whatever slot, is one of the uploads."""
+        send = _with_headers(send, _new_cookie(scope))
         try:
-            return all(self._is_upload(file) for file in find_files(json.loads(body)))
-        except (ValueError, RecursionError):
-            return False
+            scope, receive = await self._admit(scope, receive)
+        except Refused as refusal:
+            return await PlainTextResponse(refusal.reason, refusal.status)(scope, receive, send)
+        await self.app(scope, receive, send)
 
-    def _is_upload(self, file: dict[str, Any]) -> bool:
-        path = file.get("path")
+    async def _admit(self, scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
+        """Return a request as it goes on."""
+        path, is_read = scope["path"], scope["method"] in ("GET", "HEAD")
+        if is_read and READ.fullmatch(path):
+            if path.startswith("/gradio_api/"):
+                check_origin(Headers(scope=scope))
+            return scope, receive
+        pattern = OWN if is_read else UPLOAD if UPLOAD.fullmatch(path) else EVENT
+        known = pattern.fullmatch(path)
+        if not known or not (is_read or scope["method"] == "POST"):
+            raise Refused(404, "not found")
+        check_origin(Headers(scope=scope))
+        scope = dict(scope) | {"browser": _browser(scope)}
+        if is_read:
+            return _rewrite_address(scope, known["session"]), receive
+        if pattern is UPLOAD:
+            return _check_encoding(scope), receive
+        return await self._rewrite_body(_check_encoding(scope), receive, known["kind"])
+
+    async def _rewrite_body(self, scope: Scope, receive: Receive, kind: str) -> tuple[Scope, Receive]:
+        """Return an event that holds what was checked, and nothing else."""
+        browser = scope["browser"]
         try:
-            return isinstance(path, str) and Path(path).resolve().is_relative_to(self.incoming)
-        except (OSError, ValueError):
-            return False
+            body = rewrite_event(
+                kind, await _read_body(receive), browser, lambda path: self.arrivals.is_waiting(browser, path)
+            )
+        except ValueError as error:
+            reason = str(error) if type(error) is ValueError else "not an event of the page"
+            raise Refused(403, reason) from None
+        replaced = (b"content-length", b"content-type", b"transfer-encoding")
+        headers = [(name, value) for name, value in scope["headers"] if name.lower() not in replaced]
+        headers += [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+        return scope | {"headers": headers, "query_string": b""}, _replay(body, receive)
 
 
-def find_files(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield whatever gradio could take for a file in the values of an event."""
-    if isinstance(value, dict):
-        if "path" in value or "meta" in value:
-            yield value
-        value = list(value.values())
-    if isinstance(value, list):
-        for item in value:
-            yield from find_files(item)
+def check_origin(headers: Headers) -> None:
+    """Refuse what another site makes a visitor's browser ask; a client that is no browser says nothing of it.
+
+    Raises:
+        Refused: it comes from another site, also one on another port of this machine.
+    """
+    own = headers.get("host", "").lower()
+    sites = [_site(value) for name in ("origin", "referer") for value in headers.getlist(name)]
+    fetched = headers.getlist("sec-fetch-site")
+    is_own = all(site and site == own for site in sites) and all(way in ("same-origin", "none") for way in fetched)
+    if not is_own:
+        raise Refused(403, "another site may not use this page")
+
+
+def _site(address: str) -> str | None:
+    try:
+        return urlsplit(address).netloc.lower()
+    except ValueError:
+        return None
+
+
+def _check_encoding(scope: Scope) -> Scope:
+    headers = Headers(scope=scope)
+    if "content-encoding" in headers:
+        raise Refused(415, "the page sends nothing compressed")
+    return scope
+
+
+def _secret(scope: Scope) -> str | None:
+    """Return what the cookie of a browser holds, or None."""
+    try:
+        cookies = SimpleCookie("; ".join(Headers(scope=scope).getlist("cookie")))
+    except CookieError:
+        return None
+    value = cookies[COOKIE].value if COOKIE in cookies else ""
+    return value if SECRET.fullmatch(value) else None
+
+
+def _browser(scope: Scope) -> str:
+    """Return who asks; the cookie itself is nowhere else."""
+    secret = _secret(scope)
+    if secret is None:
+        raise Refused(403, "open the page first, and allow it its cookie")
+    return hashlib.sha256(secret.encode()).hexdigest()[:32]
+
+
+def _new_cookie(scope: Scope) -> str | None:
+    """Return the cookie that a browser gets which opens the page and has none yet."""
+    if scope["path"] != "/" or scope["method"] != "GET" or _secret(scope):
+        return None
+    return f"{COOKIE}={secrets.token_urlsafe(24)}; Path=/; HttpOnly; SameSite=Lax"
+
+
+def _rewrite_address(scope: Scope, session: str | None) -> Scope:
+    """Return a request for a visitor's answers, in the address the visitor in place of the session."""
+    try:
+        query = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=20)
+        named = [session] if session else query.get("session_hash", [])
+        visitor = visitor_of(scope["browser"], named[0] if len(named) == 1 else None)
+    except ValueError as error:
+        raise Refused(403, str(error)) from None
+    if session:
+        path = f"/gradio_api/heartbeat/{visitor}"
+        return scope | {"path": path, "raw_path": path.encode(), "query_string": b""}
+    return scope | {"query_string": urlencode({"session_hash": visitor}).encode()}
 
 
 async def _read_body(receive: Receive) -> bytes:
-    parts, more = [], True
+    """Return the whole of a short request, whatever it says its length is."""
+    body, more = b"", True
     while more:
         message = await receive()
-        parts.append(message.get("body", b""))
+        if message["type"] == "http.disconnect":
+            raise Refused(400, "the request was not complete")
+        body += message.get("body", b"")
         more = message.get("more_body", False)
-    return b"".join(parts)
+        if len(body) > MAX_EVENT_BYTES:
+            raise Refused(413, "too much at once; drop fewer pictures")
+    return body
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
@@ -112,11 +209,13 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-def _with_policy(send: Send) -> Send:
-    async def send_with_policy(message: Message) -> None:
+def _with_headers(send: Send, cookie: str | None) -> Send:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
-            headers["content-security-policy"], headers["referrer-policy"] = POLICY, "no-referrer"
+            headers.update(HEADERS)
+            if cookie:
+                headers.append("set-cookie", cookie)
         await send(message)
 
-    return send_with_policy
+    return send_with_headers

@@ -1,9 +1,15 @@
-"""Pictures that visitors of the page drop: limits, safe names, and temporary folders that do not outlive their use."""
+"""Pictures that visitors of the page drop: limits, safe names, and temporary folders that do not outlive their use.
+
+Why not gradio's own store: it keeps equal files of all visitors once (whoever removes one removes the other's), refuses
+a whole drop for one large file, keeps form fields in memory without limit, and leaves the parts of uploads that were
+broken off or met a full disk until the server ends; `max_file_size`, `delete_cache` and session state mend none of it.
+"""
 
 import os
 import re
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +18,8 @@ from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
+from gender_recognizer.demo.arrivals import Arrivals, Room, why_not_written
+from gender_recognizer.demo.settings import DemoSettings
 from gender_recognizer.pictures.listing import File, Folder, is_picture_name
 
 PREFIX = "gender_recognizer_page_"
@@ -53,109 +61,151 @@ class Visit:
 class UploadStore:
     """The temporary folders of one server, in a folder that only its user may enter.
 
+    A browser is whoever has the same cookie, a visitor one of its tabs: `browser.session`. Safe for threads.
+
     Attributes:
-        incoming: where the server puts what it receives.
+        incoming: where files lie that have arrived and are not taken yet.
+        arrivals: these files.
     """
 
-    def __init__(self, max_files: int = 200, max_file_mb: float = 20, base: Path | None = None) -> None:
+    def __init__(self, settings: DemoSettings, base: Path | None = None) -> None:
         """Make the folder, and remove those of servers that ended without doing so.
 
         Args:
-            max_files: pictures that a visitor may have here at once.
-            max_file_mb: largest file, in MB of a million bytes.
+            settings: with the limits.
             base: where temporary folders go; None for the system's place.
         """
-        self.max_files, self.max_file_mb = max_files, max_file_mb
+        self.settings = settings
         base = base or Path(tempfile.gettempdir())
         remove_stale(base)
-        self._root = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
-        self._lock = FileLock(self._root / "lock")  # held as long as this server runs
-        self._lock.acquire()
+        self._root = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base)).resolve()
+        self._server_lock = FileLock(self._root / "lock")  # held as long as this server runs
+        self._server_lock.acquire()
         self.incoming = self._root / "incoming"
         self.incoming.mkdir()
+        self._room = Room(settings)
+        self.arrivals = Arrivals(self.incoming, self._room, settings.max_file_mb)
         self._visits: dict[str, Visit] = {}
-
-    @property
-    def max_file_bytes(self) -> int:
-        """Return the size of the largest file that is taken."""
-        return int(self.max_file_mb * 1_000_000)
+        self._lock = threading.RLock()
 
     def pictures(self, visitor: str) -> list[File]:
         """Return the pictures of a visitor, listed as `process.py` lists a folder."""
-        return list(Folder(self._visit(visitor).folder))
+        visit = self._find(visitor)
+        return list(Folder(visit.folder)) if visit else []
 
     def refusals(self, visitor: str) -> list[Refusal]:
         """Return what was not taken of the files that a visitor added last."""
-        return self._visit(visitor).refusals
+        visit = self._find(visitor)
+        return visit.refusals if visit else []
 
     def add(self, visitor: str, uploads: Sequence[Upload]) -> None:
-        """Move files into the folder of a visitor; nothing of them stays in `incoming`.
+        """Move files that have arrived into the folder of a visitor.
 
         A name that is taken gets a number. Whatever a name holds, its file lies directly in the visitor's folder.
         """
-        visit = self._visit(visitor)
-        visit.refusals = []
-        count = len(self.pictures(visitor))
-        for upload in uploads:
-            name = clean_name(upload.name)
-            if reason := self._why_not(name, upload.path, count):
-                visit.refusals.append(Refusal(name or "no name", reason))
-            else:
-                shutil.copyfile(upload.path, visit.folder / free_name(visit.folder, name))
-                count += 1
-        for upload in uploads:  # not before: the server keeps equal files of one name once
-            if self._is_incoming(upload.path):
-                upload.path.unlink(missing_ok=True)
+        with self._lock:
+            visit = self._begin(visitor)
+            visit.refusals = []
+            count = len(self.pictures(visitor))
+            for upload in uploads:
+                name = clean_name(upload.name)
+                if reason := self._take(visitor, visit.folder, Upload(name, upload.path), count):
+                    visit.refusals.append(Refusal(name or "no name", reason))
+                else:
+                    count += 1
 
     def add_copies(self, visitor: str, root: Path, files: Sequence[Path]) -> None:
         """Copy files of this machine below `root`, such as the sample's, keeping their relative paths."""
-        visit = self._visit(visitor)
-        free = max(0, self.max_files - len(self.pictures(visitor)))
-        for file in files[:free]:
-            target = visit.folder / file.relative_to(root)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, target)
-        visit.refusals = [Refusal(file.relative_to(root).as_posix(), self._full) for file in files[free:]]
+        with self._lock:
+            visit = self._begin(visitor)
+            visit.refusals = []
+            count = len(self.pictures(visitor))
+            for file in files:
+                target = visit.folder / file.relative_to(root)
+                reason = self._full if count >= self.settings.max_files else self._copy(visitor, file, target)
+                if reason:
+                    visit.refusals.append(Refusal(file.relative_to(root).as_posix(), reason))
+                else:
+                    count += 1
 
     def remove(self, visitor: str) -> None:
         """Remove what is here of a visitor."""
-        if visit := self._visits.pop(visitor, None):
-            shutil.rmtree(visit.folder, ignore_errors=True)
+        with self._lock:
+            if visit := self._visits.pop(visitor, None):
+                size = sum(file.stat().st_size for file in visit.folder.rglob("*") if file.is_file())
+                shutil.rmtree(visit.folder, ignore_errors=True)
+                self._room.release(browser_of(visitor), size)
+
+    def sweep(self) -> None:
+        """Remove files that nobody took, and what is here of visitors that were silent for long."""
+        self.arrivals.sweep()
+        oldest = time.monotonic() - MAX_IDLE_SECONDS
+        with self._lock:
+            for visitor in [name for name, visit in self._visits.items() if visit.used < oldest]:
+                self.remove(visitor)
 
     def close(self) -> None:
-        """Remove everything."""
-        self._lock.release()
-        shutil.rmtree(self._root, ignore_errors=True)
+        """Remove everything, also while threads still write."""
+        self._server_lock.release(force=True)
+        for _ in range(5):
+            shutil.rmtree(self._root, ignore_errors=True)
+            if not self._root.exists():
+                return
+            time.sleep(0.05)
 
     @property
     def _full(self) -> str:
-        return f"more than {self.max_files} pictures at once; remove the others first, or use process.py for folders"
+        limit = self.settings.max_files
+        return f"more than {limit} pictures at once; remove the others first, or use process.py for folders"
 
-    def _visit(self, visitor: str) -> Visit:
-        """Return the visit of a visitor, and end those that were forgotten."""
-        now = time.monotonic()
-        for other, visit in list(self._visits.items()):
-            if now - visit.used > MAX_IDLE_SECONDS:
-                self.remove(other)
+    def _find(self, visitor: str) -> Visit | None:
         visit = self._visits.get(visitor)
-        if visit is None:
-            visit = self._visits[visitor] = Visit(Path(tempfile.mkdtemp(prefix="visit_", dir=self._root)))
-        visit.used = now
+        if visit:
+            visit.used = time.monotonic()
         return visit
 
-    def _why_not(self, name: str, path: Path, count: int) -> str | None:
-        """Return why a file is not taken, or None."""
-        if not self._is_incoming(path) or not path.is_file():
-            return "it did not arrive; drop it again"
-        if not is_picture_name(name):
-            return "its name does not end like a picture's, or is hidden; process.py leaves such files out, too"
-        if path.stat().st_size > self.max_file_bytes:
-            return f"larger than {self.max_file_mb:g} MB"
-        return self._full if count >= self.max_files else None
+    def _begin(self, visitor: str) -> Visit:
+        """Return the visit of a visitor; its first one makes a folder."""
+        if visitor not in self._visits:
+            self._visits[visitor] = Visit(Path(tempfile.mkdtemp(prefix="visit_", dir=self._root)))
+        self._visits[visitor].used = time.monotonic()
+        return self._visits[visitor]
 
-    def _is_incoming(self, path: Path) -> bool:
-        """Say whether the server put a file there: where it lies is what the visitor's browser says."""
-        return path.resolve().is_relative_to(self.incoming.resolve())
+    def _take(self, visitor: str, folder: Path, upload: Upload, count: int) -> str | None:
+        """Move a file into a folder, or remove it and return why."""
+        arrival = self.arrivals.take(browser_of(visitor), str(upload.path))
+        if arrival is None:
+            return "it did not arrive; drop it again"
+        reason = arrival.reason
+        if not is_picture_name(upload.name):
+            reason = "its name does not end like a picture's, or is hidden; process.py leaves such files out, too"
+        elif count >= self.settings.max_files:
+            reason = self._full
+        if reason is None:
+            arrival.path.rename(folder / free_name(folder, upload.name))
+        else:
+            arrival.drop(reason)
+        return reason
+
+    def _copy(self, visitor: str, file: Path, target: Path) -> str | None:
+        """Copy a file, or return why not."""
+        before = target.stat().st_size if target.exists() else 0
+        size = file.stat().st_size - before
+        if reason := self._room.reserve(browser_of(visitor), size):
+            return reason
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+        except OSError as error:
+            target.unlink(missing_ok=True)
+            self._room.release(browser_of(visitor), size + before)
+            return why_not_written(error)
+        return None
+
+
+def browser_of(visitor: str) -> str:
+    """Return the browser of a visitor, which is `browser.session`."""
+    return visitor.partition(".")[0]
 
 
 def clean_name(name: str) -> str:

@@ -1,0 +1,22 @@
+"""The command that shows the page."""
+
+from importlib.util import find_spec
+
+from gender_recognizer.demo.settings import DemoSettings
+from gender_recognizer.models.model_file import find_model
+
+
+def run(settings: DemoSettings) -> int:
+    """Show the page until Ctrl-C, and return 0.
+
+    Raises:
+        ValueError: gradio is missing, the model is not one of ours, or the address cannot be used.
+        KeyboardInterrupt: a signal came before the page was there.
+    """
+    if find_spec("gradio") is None:
+        raise ValueError("the page needs the extra demo: uv sync --extra demo, or pip install gradio")
+    find_model(settings.model_path, settings.outputs)
+    from gender_recognizer.demo.server import serve  # gradio is an optional extra, and slow to import
+
+    serve(settings)
+    return 0

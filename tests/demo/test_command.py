@@ -1,0 +1,120 @@
+"""The command: its settings, its address, and how it ends."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import replace
+
+import pytest
+from conftest import PROJECT
+from serving import SETTINGS, Client
+
+from gender_recognizer import cli
+from gender_recognizer.demo.run import run
+from gender_recognizer.demo.server import listen
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["port=65536"], "port is 65536; expected a number from 0 to 65535"),
+        (["port=x"], "port is x; expected a whole number"),
+        (["port=-1"], "port is -1"),
+        (["max_files=0"], "max_files is 0; expected a number from 1 on"),
+        (["max_file_mb=0"], "max_file_mb is 0.0; expected a number above 0"),
+        (["max_file_mb=nan"], "max_file_mb is nan"),
+        (["max_visitor_mb=1"], "max_visitor_mb is 1.0; expected at least max_file_mb, which is 20"),
+        (["max_total_mb=30"], "max_total_mb is 30.0; expected at least max_visitor_mb, which is 1000"),
+        (["max_total_mb=nan"], "max_total_mb is nan"),
+        (["min_confidence=2"], "min_confidence is 2.0; expected a number from 0 to 1"),
+        (["min_confidence=nan"], "min_confidence is nan"),
+        (["model_path=none.onnx"], "does not exist"),
+        (["host=192.0.2.1"], "cannot listen at host=192.0.2.1 port=7860: Cannot assign requested address"),
+        (["host=no such host"], "cannot listen at host=no such host port=7860"),
+        (["prot=1"], "prot"),
+    ],
+)
+def test_wrong_options_are_named_in_one_line(capsys, options, message):
+    assert cli.main("demo", options) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_without_gradio_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("gender_recognizer.demo.run.find_spec", lambda name: None)
+    message = "^the page needs the extra demo: uv sync --extra demo, or pip install gradio$"
+    with pytest.raises(ValueError, match=message):
+        run(SETTINGS)
+
+
+def test_a_port_in_use_is_named():
+    with listen("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(ValueError, match=f"port={port}: Address already in use; try another port"):
+            run(replace(SETTINGS, port=port))
+
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no such signals")
+
+SLOW = """
+import sys, time
+from gender_recognizer.cli import main
+from gender_recognizer.demo import page
+def show(*choices):
+    print("labelling", file=sys.stderr, flush=True)
+    time.sleep(60)
+page.show_labels = show
+sys.exit(main("demo", ["port=0"]))
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Return a function that starts the page with these arguments of Python, and returns it with its address."""
+    servers = []
+
+    def start(*arguments):
+        variables = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(PROJECT / "src")}
+        command = [sys.executable, *map(str, arguments)]
+        servers.append(subprocess.Popen(command, cwd=tmp_path, env=variables, stderr=subprocess.PIPE, text=True))
+        return servers[-1], re.search(r"http://127\.0\.0\.1:\d+", servers[-1].stderr.readline()).group()
+
+    yield start
+    for server in servers:
+        server.kill()
+        server.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_page_and_leaves_nothing(start, tmp_path, number):
+    server, address = start(PROJECT / "scripts" / "demo.py", "port=0")
+    assert "gradio" in urllib.request.urlopen(address, timeout=30).read().decode()
+    assert len(list(tmp_path.iterdir())) == 1
+    server.send_signal(number)
+    assert server.communicate(timeout=60)[1] == "stopped\n"
+    assert server.returncode == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_second_signal_ends_the_page_at_once_while_it_labels(start, tmp_path):
+    server, address = start("-c", SLOW)
+    client = Client(address)
+    sample = next(event for event, count in client.events() if count == 0)
+    client.fire(sample, [], "tab")
+    client.join(client.events()[1][0], ["Bundled", "", "Crops with one face each", 0, False], "tab")
+    assert server.stderr.readline() == "labelling\n"
+    assert list(tmp_path.rglob("*.jpg"))
+    server.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    began = time.monotonic()
+    server.send_signal(signal.SIGINT)
+    told = server.communicate(timeout=30)[1]
+    assert time.monotonic() - began < 10  # it would label for a minute
+    assert "Traceback" not in told
+    assert server.returncode == 130
+    assert not list(tmp_path.iterdir())
