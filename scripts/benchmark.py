@@ -214,22 +214,17 @@ def run_training(arguments: list[str]) -> None:
     """Measure training, print and save."""
     import torch
     from benchmark_training import benchmark_training
-    from command import register_resolvers
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
 
-    from gender_recognizer.training.settings import TrainSettings
+    from gender_recognizer.cli import read_settings
     from gender_recognizer.training.trainer import keep_freed_memory
 
-    register_resolvers()
     keep_freed_memory()
-    with initialize_config_dir(str(PROJECT / "configs"), version_base="1.3"):
-        config = compose("train", arguments)
-    results = benchmark_training(OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TrainSettings), config)))
+    settings = read_settings("train", arguments)
+    results = benchmark_training(settings)
     show("images/s", {name: results[name] for name in ("bare", "training")})
     setting = f"{results['precision']}, {torch.get_num_threads()} threads"
     print(f"training reaches {results['ratio']:.1%} of the bare steps ({setting})")
-    save("training", results, Path(config.outputs))
+    save("training", results, settings.outputs)
 
 
 def read_options(arguments: list[str], folders: tuple[str, ...], number: str, default: int) -> dict[str, Any]:

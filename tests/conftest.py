@@ -17,10 +17,8 @@ from lightning import Callback
 from matplotlib.figure import Figure
 from PIL import Image
 
-from gender_recognizer.arguments import read_arguments
 from gender_recognizer.cli import main, read_settings
 from gender_recognizer.models.model_file import ModelInfo
-from gender_recognizer.training.settings import TrainSettings
 
 torch.set_num_threads(1)
 # For the commands that tests start:
@@ -50,8 +48,7 @@ def make_colour_data(root, count=40, wrong=4):
 
 def train_settings(*overrides, shrink=True):
     """Return the settings that `scripts/train.py` would get, those of a small run unless told otherwise."""
-    typed = read_arguments([*(SMALL_RUN if shrink else []), *overrides], TrainSettings)
-    return read_settings("train", typed.overrides)
+    return read_settings("train", [*(SMALL_RUN if shrink else []), *overrides])
 
 
 SMALL_RUN = ["model.widths=[8,8]", "model.stem_width=8", "data.batch_size=16", "trainer.accelerator=cpu"]

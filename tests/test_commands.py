@@ -24,9 +24,7 @@ from conftest import (
     train_settings,
 )
 
-from gender_recognizer.arguments import read_arguments
 from gender_recognizer.cli import read_settings
-from gender_recognizer.labelling.settings import LabelSettings
 from gender_recognizer.models.predictor import load_predictor
 from gender_recognizer.pictures.loading import load_image
 from gender_recognizer.training.run import train as train_in_process
@@ -161,8 +159,7 @@ NAMES = [
 def test_every_name_of_a_folder_works(tmp_path, pictures):
     for name in NAMES:
         for arguments in ([name], [f"input_dir={name}"], [f"input_dir={name}", "batch_size=3"]):
-            overrides = read_arguments(arguments, LabelSettings, "input_dir").overrides
-            assert read_settings("label", overrides).input_dir == [name]
+            assert read_settings("label", arguments).input_dir == [name]
     folder = pictures.rename(tmp_path / "a=b [x] 'é' ${y},~")
     for argument in (folder.name, f"input_dir={folder.name}"):
         done = process(argument, f"output_path={tmp_path}/out.json", cwd=tmp_path)

@@ -18,6 +18,10 @@ SWEEPS = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(.*\)", re.S
 OVERRIDE = re.compile(r"(\+\+|\+|~)?([A-Za-z_][\w.@:/-]*)(?:=(.*))?", re.S)
 
 
+OPTION = re.compile(r"[+~]*[A-Za-z_][\w.@]*=")
+"""What looks like an option, were there one of that name."""
+
+
 class Overrides(NamedTuple):
     """A command line in Hydra's words.
 
@@ -111,11 +115,14 @@ def quote(text: str) -> str:
 def _translate_inputs(bare: list[str], kinds: dict[str, Any], inputs: str | None) -> list[str]:
     """Return the override that arguments without a key stand for."""
     for argument in bare:
-        key, equals, _ = argument.partition("=")
-        mistyped = equals and not os.path.lexists(argument) and difflib.get_close_matches(key, kinds, 1)
-        if inputs is None or mistyped:
-            near = f"; did you mean {mistyped[0]}=?" if mistyped else "; --help shows what there is"
-            raise ValueError(f"'{argument}' is no option" + (near if equals else "; expected option=value"))
+        if inputs is not None and (
+            os.path.lexists(argument) or not OVERRIDE.fullmatch(argument) or "=" not in argument
+        ):
+            continue
+        near = difflib.get_close_matches(argument.partition("=")[0].lstrip("+~"), kinds, 1)
+        hint = f"did you mean {near[0]}=?" if near and "=" in argument else "--help shows what there is"
+        expected = "" if "=" in argument else "; expected option=value"
+        raise ValueError(f"'{argument}' is no option{' and no file' if inputs else ''}{expected or f'; {hint}'}")
     return [f"{inputs}=[{','.join(quote(_plain(path, Path)) for path in bare)}]"] if bare else []
 
 

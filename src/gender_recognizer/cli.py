@@ -110,21 +110,28 @@ def _run(name: str, command: Command, arguments: list[str]) -> int:
     line = read_arguments(arguments, _load(command.settings), command.inputs)
     if line.flags or command.keeps_runs:
         return _run_with_hydra(name, command, line)
-    settings = read_settings(name, line.overrides)
-    return _load(command.run)(settings)
+    return _load(command.run)(_compose(command, line.overrides))
 
 
-def read_settings(name: str, overrides: Sequence[str] = ()) -> Any:
-    """Return the settings of a command, an object of its dataclass, as its YAML and overrides of it say.
+def read_settings(name: str, arguments: Sequence[str] = ()) -> Any:
+    """Return the settings of a command, an object of its dataclass, as its YAML and the command line say.
+
+    Args:
+        name: a key of `COMMANDS`.
+        arguments: what follows its name on the command line, such as `data.root=photos (1)`.
 
     Raises:
         ValueError: an option is unknown, not set, or of the wrong type or range.
     """
+    return _compose(COMMANDS[name], read_arguments(arguments, settings_class(name), COMMANDS[name].inputs).overrides)
+
+
+def _compose(command: Command, overrides: Sequence[str]) -> Any:
+    """Return the settings that a command's YAML and Hydra's overrides give."""
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    command = COMMANDS[name]
     register_resolvers()
     try:
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
@@ -144,7 +151,7 @@ def to_settings(config: Any, kind: type, overrides: Sequence[str] = ()) -> Any:
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), config))
+        settings: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), config))
     except OmegaConfBaseException as error:
         raise ValueError(_explain(error, kind)) from None
     model_is_chosen = any(part.lstrip("+~").startswith(("model=", "model.", "experiment=")) for part in overrides)
@@ -213,7 +220,7 @@ def _run_with_hydra(name: str, command: Command, line: Overrides) -> int:
     from hydra.types import RunMode
 
     if not line.flags:
-        read_settings(name, line.overrides)  # a mistake ends here in one line, before a folder is made
+        _compose(command, line.overrides)  # a mistake ends here in one line, before a folder is made
     typed, codes = sys.argv, [0]
 
     def task(config: Any) -> float | None:
@@ -292,7 +299,7 @@ def _help(command: Command) -> str:
     for base in kind.__mro__[1:-1]:
         text += f"\n\nOptions it shares with others:\n{_attributes(base)}"
     for name, part in option_types(kind):
-        if dataclasses.is_dataclass(part):
+        if isinstance(part, type) and dataclasses.is_dataclass(part):
             text += f"\n\nOptions of {name}:\n{_attributes(part)}"
     return text
 
