@@ -115,9 +115,7 @@ def quote(text: str) -> str:
 def _translate_inputs(bare: list[str], kinds: dict[str, Any], inputs: str | None) -> list[str]:
     """Return the override that arguments without a key stand for."""
     for argument in bare:
-        if inputs is not None and (
-            os.path.lexists(argument) or not OVERRIDE.fullmatch(argument) or "=" not in argument
-        ):
+        if inputs is not None and (os.path.lexists(argument) or not OPTION.match(argument)):
             continue
         near = difflib.get_close_matches(argument.partition("=")[0].lstrip("+~"), kinds, 1)
         hint = f"did you mean {near[0]}=?" if near and "=" in argument else "--help shows what there is"
