@@ -6,6 +6,7 @@ import http.cookiejar
 import json
 import os
 import threading
+import time
 import urllib.error
 import urllib.request
 import uuid
@@ -165,3 +166,11 @@ def stored(store):
         for path in store.incoming.parent.rglob("*")
         if path.is_file() and not path.is_symlink() and path.name != "lock"
     ]
+
+
+def wait_until(condition, seconds=30):
+    """Wait for a condition; fails when it does not come about."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)

@@ -1,11 +1,10 @@
 import shutil
-import time
 from pathlib import Path
 
 import pytest
 from conftest import process
 from playwright.sync_api import sync_playwright
-from serving import SAMPLE, served, stored
+from serving import SAMPLE, served, stored, wait_until
 from test_guard import record_connections
 
 
@@ -69,11 +68,3 @@ def look_at_page(address, store, folder, tmp_path, monkeypatch):
     assert complaints == []
     assert {url.split("/")[2] for url in requests if not url.startswith(("data:", "blob:"))} == {address.split("/")[2]}
     assert contacted <= {"127.0.0.1", "::1", "localhost"}
-
-
-def wait_until(condition, seconds=30):
-    """Wait for a condition; fails when it does not come about."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)

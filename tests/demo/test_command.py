@@ -5,13 +5,15 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 import urllib.request
 from dataclasses import replace
 
 import pytest
 from conftest import PROJECT
-from serving import SETTINGS, Client
+from serving import SETTINGS, Client, wait_until
 
 from gender_recognizer import cli
 from gender_recognizer.demo.run import run
@@ -74,42 +76,57 @@ sys.exit(main("demo", ["port=0"]))
 
 
 @pytest.fixture
-def start(tmp_path):
-    """Return a function that starts the page with these arguments of Python, and returns it with its address."""
-    servers = []
-
-    def start(*arguments):
-        variables = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(PROJECT / "src")}
-        command = [sys.executable, *map(str, arguments)]
-        servers.append(subprocess.Popen(command, cwd=tmp_path, env=variables, stderr=subprocess.PIPE, text=True))
-        return servers[-1], re.search(r"http://127\.0\.0\.1:\d+", servers[-1].stderr.readline()).group()
-
-    yield start
-    for server in servers:
-        server.kill()
-        server.communicate()
+def labelling_page(tmp_path):
+    """Start a page whose labels take a minute; returns its process and its address."""
+    variables = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(PROJECT / "src")}
+    server = subprocess.Popen(
+        [sys.executable, "-c", SLOW], cwd=tmp_path, env=variables, stderr=subprocess.PIPE, text=True
+    )
+    yield server, re.search(r"http://127\.0\.0\.1:\d+", server.stderr.readline()).group()
+    server.kill()
+    server.communicate()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_the_page_and_leaves_nothing(start, tmp_path, number):
-    server, address = start(PROJECT / "scripts" / "demo.py", "port=0")
-    assert "gradio" in urllib.request.urlopen(address, timeout=30).read().decode()
-    assert len(list(tmp_path.iterdir())) == 1
-    server.send_signal(number)
-    assert server.communicate(timeout=60)[1] == "stopped\n"
-    assert server.returncode == 0
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_ends_the_page_and_leaves_nothing(tmp_path, monkeypatch, capsys, number):
+    """In this process, which a thread sends the signal as soon as the page answers."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
+    before = signal.getsignal(getattr(signal, number))
+    with listen("127.0.0.1", 0) as free:
+        port = free.getsockname()[1]
+    seen = []
+
+    def visit():
+        address = f"http://127.0.0.1:{port}"
+        wait_until(lambda: answers(address))
+        seen.append(len(list(tmp_path.iterdir())))
+        os.kill(os.getpid(), getattr(signal, number))
+
+    threading.Thread(target=visit, daemon=True).start()
+    assert run(replace(SETTINGS, port=port)) == 0
+    assert seen == [1]
     assert not list(tmp_path.iterdir())
+    assert capsys.readouterr().err == f"the page is at http://127.0.0.1:{port} (Ctrl-C stops it)\nstopped\n"
+    assert signal.getsignal(getattr(signal, number)) == before
 
 
-def test_a_second_signal_ends_the_page_at_once_while_it_labels(start, tmp_path):
-    server, address = start("-c", SLOW)
+def answers(address):
+    try:
+        return "gradio" in urllib.request.urlopen(address, timeout=30).read().decode()
+    except OSError:
+        return False
+
+
+def test_a_second_signal_ends_the_page_at_once_while_it_labels(labelling_page, tmp_path):
+    server, address = labelling_page
     client = Client(address)
     sample = next(event for event, count in client.events() if count == 0)
     client.fire(sample, [], "tab")
     client.join(client.events()[1][0], ["Bundled", "", "Crops with one face each", 0, False], "tab")
     assert server.stderr.readline() == "labelling\n"
     assert list(tmp_path.rglob("*.jpg"))
-    server.send_signal(signal.SIGINT)
+    server.send_signal(signal.SIGTERM)
     time.sleep(0.2)
     began = time.monotonic()
     server.send_signal(signal.SIGINT)

@@ -14,6 +14,7 @@ from gender_recognizer.demo.page import BUNDLED, LATEST, OTHER, Page, offered_mo
 from gender_recognizer.demo.results import show_labels
 from gender_recognizer.demo.uploads import UploadStore
 from gender_recognizer.labelling.recognizer import Recognizer
+from gender_recognizer.models.model_file import ModelInfo
 from gender_recognizer.pictures.listing import File
 
 WEIGHTS = PROJECT / "src" / "gender_recognizer" / "weights"
@@ -116,6 +117,35 @@ def test_names_are_text(page, folder):
     assert "&lt;b&gt;.txt" in html
     assert "<img src=x" not in html
     assert "<b>." not in html
+
+
+def test_classes_of_any_model_are_text_too(page, tmp_path, monkeypatch):
+    """Markup, mathematics, control characters and what turns the direction of writing."""
+    odd = ModelInfo(("<b>x</b>", "$x$ ${1} {{2}} \x1b[31m\u202egpj"))
+    model = Redness()
+    model.info = odd
+    monkeypatch.setattr("gender_recognizer.labelling.recognizer.load_predictor", lambda path, device: model)
+    save_picture(tmp_path / "red \u202egpj.png", RED, 0)
+    save_picture(tmp_path / "blue.png", BLUE, 0)
+    upload(page, [tmp_path / "red \u202egpj.png", tmp_path / "blue.png"])
+    html = page.show(BUNDLED, "", CROPS, 0, False, ANNA)
+    assert "&lt;b&gt;x&lt;/b&gt; <span" in html
+    assert "<b>x" not in html
+    assert r"$x$ ${1} {{2}} \x1b[31m\u202egpj <span" in html
+    assert r"red \u202egpj.png" in html
+    assert not {"\x1b", "\u202e"} & set(html)
+
+
+@pytest.mark.parametrize("name", ["<b>\x1b\u202e.onnx", "a\udcff.onnx"])
+def test_names_of_model_files_are_text(page, name):
+    told = page.show(OTHER, name, CROPS, 0, False, ANNA)
+    assert told == ""  # nothing to label
+    upload(page, [SAMPLE / "female" / "001.jpg"])
+    told = page.show(OTHER, name, CROPS, 0, False, ANNA)
+    assert "does not exist" in told
+    assert told.isprintable() or not {"\x1b", "\u202e", "\udcff"} & set(told)
+    assert "<b>" not in told
+    assert all(choice.isprintable() for choice in offered_models(name, "127.0.0.1"))
 
 
 def test_saliency_is_shown_of_labelled_pictures_on_request(tmp_path, monkeypatch):

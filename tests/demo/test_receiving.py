@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from serving import Client, chunked, file_data, multipart, raw, served, server, stored  # noqa: F401
+from serving import Client, chunked, file_data, multipart, raw, served, server, stored, wait_until  # noqa: F401
 
 from gender_recognizer.demo import arrivals, receiving
 from gender_recognizer.demo import server as server_module
@@ -199,11 +199,3 @@ def test_files_that_nobody_takes_go_without_anybody_doing_anything(tmp_path, mon
 
 def test_the_page_is_told_that_an_upload_ends(server):  # noqa: F811
     assert '"done"' in Client(server[0]).get("/gradio_api/upload_progress?upload_id=x")[1]
-
-
-def wait_until(condition, seconds=30):
-    """Wait for a condition; fails when it does not come about."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)

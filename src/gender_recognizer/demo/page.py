@@ -12,6 +12,7 @@ from gender_recognizer.evaluation.pages import render
 from gender_recognizer.labelling.recognizer import Recognizer
 from gender_recognizer.models.model_file import find_model
 from gender_recognizer.pictures.listing import find_images
+from gender_recognizer.pictures.names import printable
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 KINDS = {
@@ -76,7 +77,7 @@ class Page:
         try:
             recognizer = Recognizer(self.find(model, path), faces=KINDS[faces], min_confidence=min_confidence)
         except ValueError as error:
-            return render("demo_error.html", error=str(error))
+            return render("demo_error.html", error=printable(str(error)))
         return show_labels(recognizer, files, refusals, explain)
 
     def find(self, model: str, path: str) -> Path:
@@ -97,7 +98,7 @@ def offered_models(model_path: str | None, host: str) -> dict[str, str | None]:
     if model_path == "latest":
         models = {LATEST: "latest", BUNDLED: None}
     elif model_path is not None:
-        models = {Path(model_path).name: model_path} | models
+        models = {printable(Path(model_path).name): model_path} | models
     return models | ({OTHER: None} if host in LOCAL else {})
 
 
