@@ -95,7 +95,7 @@ class Guard:
         if not known or not (is_read or scope["method"] == "POST"):
             raise Refused(404, "not found")
         check_origin(Headers(scope=scope))
-        scope = dict(scope) | {"browser": _browser(scope)}
+        scope = {**scope, "browser": _browser(scope)}
         if is_read:
             return _rewrite_address(scope, known["session"]), receive
         if pattern is UPLOAD:
@@ -115,7 +115,7 @@ class Guard:
         replaced = (b"content-length", b"content-type", b"transfer-encoding")
         headers = [(name, value) for name, value in scope["headers"] if name.lower() not in replaced]
         headers += [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
-        return scope | {"headers": headers, "query_string": b""}, _replay(body, receive)
+        return {**scope, "headers": headers, "query_string": b""}, _replay(body, receive)
 
 
 def check_origin(headers: Headers) -> None:
@@ -181,8 +181,8 @@ def _rewrite_address(scope: Scope, session: str | None) -> Scope:
         raise Refused(403, str(error)) from None
     if session:
         path = f"/gradio_api/heartbeat/{visitor}"
-        return scope | {"path": path, "raw_path": path.encode(), "query_string": b""}
-    return scope | {"query_string": urlencode({"session_hash": visitor}).encode()}
+        return {**scope, "path": path, "raw_path": path.encode(), "query_string": b""}
+    return {**scope, "query_string": urlencode({"session_hash": visitor}).encode()}
 
 
 async def _read_body(receive: Receive) -> bytes:

@@ -77,7 +77,7 @@ class Page:
         try:
             recognizer = Recognizer(self.find(model, path), faces=KINDS[faces], min_confidence=min_confidence)
         except ValueError as error:
-            return render("demo_error.html", error=printable(str(error)))
+            return render("demo_error.html", error=str(error))
         return show_labels(recognizer, files, refusals, explain)
 
     def find(self, model: str, path: str) -> Path:

@@ -18,7 +18,6 @@ from gender_recognizer.labelling.records import LABELLED, Record
 from gender_recognizer.labelling.result_files import ResultFiles
 from gender_recognizer.models.predictor import Predictor
 from gender_recognizer.pictures.listing import File
-from gender_recognizer.pictures.names import printable
 
 STATUSES = {
     "labelled": "labelled",
@@ -46,12 +45,6 @@ class Card:
     image: Markup | None = None
     saliency: Markup | None = None
 
-    def __post_init__(self) -> None:
-        """Make visible what names and classes hide."""
-        self.file = printable(self.file)
-        self.reason = self.reason and printable(self.reason)
-        self.label = self.label and printable(self.label)
-
 
 def show_labels(
     recognizer: Recognizer, files: Sequence[File], refusals: Sequence[Refusal] = (), explain: bool = False
@@ -74,7 +67,7 @@ def show_labels(
         num_files=sum(record.is_last for record in records) + len(refusals),
         statuses=STATUSES,
         counts=Counter(card.status for card in cards),
-        labels=Counter(card.label for card in cards if card.status == LABELLED),
+        labels=Counter(record.label for record in records if record.status == LABELLED),
         downloads={f"process_results.{name}": data_address(records, name) for name in ("json", "csv") if records},
         info=recognizer.predictor.info,
         explained=len(maps),
@@ -111,7 +104,7 @@ def _card(record: Record, image: np.ndarray | None, saliency: np.ndarray | None)
         label=record.label,
         probability=record.probability,
         note=f"the first of {record.pages} pages" if record.pages else None,
-        image=None if image is None else thumbnail(image, f"{printable(record.file)} as the network sees it"),
+        image=None if image is None else thumbnail(image, f"{record.file} as the network sees it"),
         saliency=None if saliency is None else thumbnail(overlay(image, saliency), "what speaks for its label"),
     )
 

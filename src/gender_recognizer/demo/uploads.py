@@ -215,8 +215,8 @@ def clean_name(name: str) -> str:
     if len(name.encode()) <= MAX_NAME_BYTES:
         return name
     stem, ending = os.path.splitext(name)
-    ending = ending.encode()[:20]
-    return (stem.encode()[: MAX_NAME_BYTES - len(ending)] + ending).decode(errors="ignore")
+    kept = ending.encode()[:20]
+    return (stem.encode()[: MAX_NAME_BYTES - len(kept)] + kept).decode(errors="ignore")
 
 
 def free_name(folder: Path, name: str) -> str:
