@@ -53,24 +53,24 @@ class Page:
         uploads = [
             Upload(str(file.get("orig_name") or Path(file["path"]).name), Path(file["path"])) for file in files or []
         ]
-        self.store.add(request.session_hash, uploads)
+        self.store.add(str(request.session_hash), uploads)
 
     def take_sample(self, request: gradio.Request) -> None:
         """Take some pictures of each folder of the sample."""
         root = self.settings.sample
         folders = sorted(folder for folder in root.iterdir() if folder.is_dir())
         files = [file for folder in folders for file in find_images(folder)[:SAMPLE_SIZE]]
-        self.store.add_copies(request.session_hash, root, files)
+        self.store.add_copies(str(request.session_hash), root, files)
 
     def forget(self, request: gradio.Request) -> None:
         """Remove the visitor's pictures."""
-        self.store.remove(request.session_hash)
+        self.store.remove(str(request.session_hash))
 
     def show(
         self, model: str, path: str, faces: str, min_confidence: float, explain: bool, request: gradio.Request
     ) -> str:
         """Label the visitor's pictures and return what the page shows of them."""
-        visitor = request.session_hash
+        visitor = str(request.session_hash)
         files, refusals = self.store.pictures(visitor), self.store.refusals(visitor)
         if not files and not refusals:
             return ""
