@@ -212,6 +212,8 @@ def save(path, checkpoint, settings=(), weights=(), said=()):
         ({"network": NETWORK | {"widths": [10**6, 10**6]}}, "of another version"),
         ({"network": NETWORK | {"depth": 10**9}}, "cannot be built: model.depth is 1000000000; expected 1 to 100"),
         ({"network": {"name": "resnet152"}}, "of another version"),
+        ({"network": {"name": "regnet_x_400mf"}}, "of another version"),
+        ({"network": {"name": "regnet_x_400mf", "stem_width": 10**9}}, "its network has 'stem_width'=1000000000"),
         ({"network": {"name": "resnet18", "pretrained": True}}, "of another version"),
     ],
 )
