@@ -14,8 +14,10 @@ from gender_recognizer.models.model_file import (
     ModelInfo,
     best_checkpoint,
     calibrate_checkpoint,
+    checkpoint_beside,
     find_model,
     load_classifier,
+    model_files,
     newest_run,
     save_checkpoint,
 )
@@ -36,6 +38,20 @@ def files(tmp_path_factory):
     save_checkpoint(classifier, INFO, folder / "model.ckpt")
     export_onnx(classifier, INFO, folder / "model.onnx")
     return folder
+
+
+@pytest.mark.parametrize("name", ["regnet_x_400mf", "googlenet", "squeezenet1_1"])
+def test_checkpoints_of_torchvision_networks_load(tmp_path, name):
+    classifier = GenderClassifier(["female", "male"], {"name": name})
+    save_checkpoint(classifier, INFO, tmp_path / "a.ckpt")
+    loaded = load_classifier(tmp_path / "a.ckpt")[0].state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in classifier.state_dict().items())
+
+
+def test_names_of_the_files_of_a_model_lead_to_its_checkpoint(tmp_path):
+    files = model_files(tmp_path, "a.b")
+    assert [file.name for file in files] == ["a.b.ckpt", "a.b.onnx", "a.b-int8.onnx"]
+    assert {checkpoint_beside(file) for file in files} == {files[0]}
 
 
 def test_onnx_is_one_file(files):

@@ -8,7 +8,15 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from gender_recognizer.models.classifier import GenderClassifier
 from gender_recognizer.training.fine_tuning import resolve_start
-from gender_recognizer.training.run import best_accuracy, build_classifier, build_data, run, train
+from gender_recognizer.training.run import (
+    TrainResult,
+    best_accuracy,
+    build_classifier,
+    build_data,
+    print_result,
+    run,
+    train,
+)
 from gender_recognizer.training.settings import TrainSettings
 
 
@@ -86,3 +94,11 @@ def test_nothing_of_the_settings_is_left_out(tmp_path, colour_data, cache_dir):
     classifier = build_classifier(settings, build_data(settings))
     assert isinstance(classifier, GenderClassifier)
     assert {name: classifier.hparams[name] for name in vars(settings.classifier)} == vars(settings.classifier)
+
+
+def test_a_metric_that_one_part_lacks_is_a_dash(capsys, tmp_path):
+    metrics = {"val/acc": 0.5, "val/acc_female": 0.5, "test/acc": 1.0, "test/acc_male": 1.0}
+    print_result(TrainResult(tmp_path, tmp_path / "best.ckpt", metrics))
+    rows = [line.replace("│", " ").split() for line in capsys.readouterr().out.splitlines()]
+    for row in (["acc", "0.5000", "1.0000"], ["acc_female", "0.5000", "-"], ["acc_male", "-", "1.0000"]):
+        assert row in rows

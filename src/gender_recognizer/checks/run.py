@@ -24,7 +24,7 @@ from gender_recognizer.data.default_root import find_root
 from gender_recognizer.data.duplicates import near_copies
 from gender_recognizer.data.samples import class_counts, read_metadata
 from gender_recognizer.data.split import PARTS, Split, read_split
-from gender_recognizer.models.model_file import find_model, load_classifier
+from gender_recognizer.models.model_file import checkpoint_beside, find_model, load_classifier
 from gender_recognizer.pictures.names import printable
 
 
@@ -87,7 +87,7 @@ def find_checkpoint(model_path: Path | None, outputs: Path) -> Path:
         ValueError: there is none.
     """
     path = find_model(None if model_path is None else str(model_path), outputs)
-    checkpoint = path.with_name(path.stem.removesuffix("-int8") + ".ckpt")
+    checkpoint = checkpoint_beside(path)
     if not checkpoint.is_file():
         raise ValueError(f"model_path '{path}' has no {checkpoint.name} beside it; give a .ckpt file")
     return checkpoint

@@ -134,7 +134,11 @@ def measure(
 
 
 def predict(predictor: Predictor, selection: Selection) -> tuple[np.ndarray, float]:
-    """Return float64 probabilities `(N, num_classes)` of the pictures, and the seconds that the network took."""
+    """Return float64 probabilities `(N, num_classes)` of the pictures, and the seconds that the network took.
+
+    Raises:
+        ValueError: some of what the model gives is no number.
+    """
     predictor.predict(selection.images[selection.rows[:BATCH]])  # the first call prepares what the others use
     parts, seconds = [], 0.0
     for start in range(0, len(selection.rows), BATCH):
@@ -143,6 +147,8 @@ def predict(predictor: Predictor, selection: Selection) -> tuple[np.ndarray, flo
         parts.append(predictor.predict(images))
         seconds += time.perf_counter() - started
     probabilities = np.concatenate(parts).astype(np.float64)
+    if broken := int((~np.isfinite(probabilities)).any(axis=1).sum()):
+        raise ValueError(f"the model's results for {broken} of {len(probabilities)} pictures are no numbers")
     return probabilities / probabilities.sum(axis=1, keepdims=True), seconds
 
 

@@ -13,6 +13,9 @@ from gender_recognizer.models.model_info import METADATA_KEY
 OTHER_VERSION = (
     "'{}' holds a {} of another version of gender_recognizer; train it anew, or label with the .onnx file of it"
 )
+_LARGEST = 1024
+"""Of the numbers in arguments of a network that cannot be built without memory."""
+
 NO_CODE = "'{}' is refused: it is not a plain checkpoint, and loading it could run code it contains"
 
 
@@ -93,6 +96,9 @@ def check_network(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
     try:
         with torch.device("meta"):
             built = build_network(num_classes=len(classes), **network)
+    except NotImplementedError:  # RegNets compute their widths while they are built: only loading can try them
+        _check_arguments(network, path)
+        return network
     except Exception as error:  # wrong arguments raise whatever they lead to
         reason = ascii(str(error)[:200])[1:-1]
         raise ValueError(f"'{path}' holds a network that cannot be built: {reason}") from None
@@ -101,6 +107,14 @@ def check_network(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
     if any(shapes.get(name) != value.shape for name, value in built.state_dict().items()):
         raise ValueError(OTHER_VERSION.format(path, network["name"]))
     return network
+
+
+def _check_arguments(network: dict[str, Any], path: Path) -> None:
+    """Refuse arguments that could ask for any size; a network's name alone asks for one that is known."""
+    for name, value in network.items():
+        small = isinstance(value, bool | None) or (isinstance(value, int | float) and abs(value) <= _LARGEST)
+        if name != "name" and not small:
+            raise ValueError(f"'{path}' is refused: its network has {ascii(name)[:50]}={ascii(value)[:50]}")
 
 
 def teacher_features(checkpoint: dict[str, Any]) -> int:

@@ -67,7 +67,10 @@ class ClassAuroc(Metric):
         present = targets.unique().tolist()
         if len(present) < 2:
             return {}
-        areas = [binary_auroc(probabilities[:, target], (targets == target).long()) for target in present]
+        areas = [
+            binary_auroc(probabilities[:, target], (targets == target).long(), validate_args=False)
+            for target in present
+        ]
         return {"auroc": torch.stack(areas).mean()}
 
 

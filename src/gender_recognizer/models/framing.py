@@ -48,7 +48,7 @@ def _interpolation(centre: Tensor, size: Tensor, count: int) -> Tensor:
 def limit_frames(frames: Tensor) -> Tensor:
     """Return frames `(N, 4)` no larger, smaller or farther away than makes sense.
 
-    What a network says that has hardly learned can be so large that its exponential is no number any more.
+    A network that has hardly learned can give numbers so large that their exponential overflows.
     """
     return frames.clamp(-_LARGEST, _LARGEST)
 

@@ -118,8 +118,8 @@ def read_info(values: Any, path: Path) -> ModelInfo:
 
 def read_scaling(checkpoint: Mapping[str, Any]) -> Scaling:
     """Return how a checkpoint's logits are scaled: as its description says, or not at all in one not yet calibrated."""
-    said = checkpoint.get(METADATA_KEY, {})
-    return Scaling(said.get("temperature", 1.0), said.get("curvature", 0.0))
+    described = checkpoint.get(METADATA_KEY, {})
+    return Scaling(described.get("temperature", 1.0), described.get("curvature", 0.0))
 
 
 def _check_texts(info: ModelInfo) -> None:

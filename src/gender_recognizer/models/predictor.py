@@ -120,7 +120,7 @@ def _first_line(error: Exception) -> str:
     return ascii(lines[0][:200])[1:-1]
 
 
-class Choice(NamedTuple):
+class ChosenModel(NamedTuple):
     """With which file and on which device a model runs, and why."""
 
     path: Path
@@ -128,7 +128,11 @@ class Choice(NamedTuple):
     why: str
 
 
-def choose_device(path: Path, device: str = "auto") -> Choice:
+Choice = ChosenModel
+"""The name until version 0.1.0."""
+
+
+def choose_device(path: Path, device: str = "auto") -> ChosenModel:
     """Return where a model runs best.
 
     An `.onnx` file runs on a GPU where onnxruntime-gpu is installed; otherwise, when `cuda` is asked for, the
@@ -144,12 +148,12 @@ def choose_device(path: Path, device: str = "auto") -> Choice:
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"device is '{device}'; expected auto, cpu or cuda")
     if device == "cpu":
-        return Choice(path, "cpu", "asked for")
+        return ChosenModel(path, "cpu", "asked for")
     if path.suffix == ".onnx":
         if _is_installed("onnxruntime-gpu"):
-            return Choice(path, "cuda", "onnxruntime-gpu is installed")
+            return ChosenModel(path, "cuda", "onnxruntime-gpu is installed")
         if device == "auto":
-            return Choice(path, "cpu", "onnxruntime-gpu is not installed")
+            return ChosenModel(path, "cpu", "onnxruntime-gpu is not installed")
         twin = checkpoint_beside(path)
         if not twin.is_file():
             raise ValueError(f"device is 'cuda', but '{path}' needs onnxruntime-gpu for it; or give a .ckpt")
@@ -157,10 +161,10 @@ def choose_device(path: Path, device: str = "auto") -> Choice:
     import torch
 
     if torch.cuda.is_available():
-        return Choice(path, "cuda", torch.cuda.get_device_name())
+        return ChosenModel(path, "cuda", torch.cuda.get_device_name())
     if device == "cuda":
         raise ValueError("device is 'cuda', but torch finds no usable GPU; use device=cpu")
-    return Choice(path, "cpu", "torch finds no usable GPU")
+    return ChosenModel(path, "cpu", "torch finds no usable GPU")
 
 
 def _is_installed(package: str) -> bool:

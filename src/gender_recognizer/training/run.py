@@ -259,8 +259,7 @@ def keep_best(run_dir: Path, data: FaceDataModule, checkpoint: ModelCheckpoint) 
 def print_result(result: TrainResult) -> None:
     """Print one table of the best checkpoint's metrics and where its files are."""
     table = Table("metric", "validation", "test")
-    names = [key.removeprefix("val/") for key in result.metrics if key.startswith("val/")]
-    for name in names:
+    for name in dict.fromkeys(key.partition("/")[2] for key in result.metrics):  # a part may lack a class
         values = (result.metrics.get(f"{stage}/{name}") for stage in ("val", "test"))
         table.add_row(name, *("-" if value is None else f"{value:.4f}" for value in values))
     Console().print(table)
