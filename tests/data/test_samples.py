@@ -1,5 +1,6 @@
 import logging
 import os
+import unicodedata
 
 import numpy as np
 import pytest
@@ -98,6 +99,15 @@ def test_metadata_of_a_windows_code_page_is_read_with_a_note(root, caplog):
         "file_name,\u0433\u043e\u0440\u043e\u0434\nfemale/1.jpg,\u041c\n".encode("cp1251")
     )
     assert read_metadata(root).keys() == {"female/1.jpg"}
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_are_found_in_the_form_that_a_system_gives_their_accents(tmp_path, forms):
+    listed, there = (unicodedata.normalize(form, "female/\u00e9t\u00e9.jpg") for form in forms)
+    make_files(tmp_path, there)
+    (tmp_path / "metadata.csv").write_text(f"file_name,age\n{listed},20\n")
+    assert ages(tmp_path) == {there: "20"}
+    assert find_named([listed], [tmp_path / there], tmp_path) == ({0}, [])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import csv
 import shutil
+import unicodedata
 
 import numpy as np
 import pytest
@@ -91,6 +92,33 @@ def test_a_split_of_nothing_that_is_here_says_so(tmp_path, split):
     known = read_split(split, tmp_path / "other")
     assert (known.parts, known.matched) == ({}, "none")
     assert "none of its pictures is here" in known.note
+
+
+def test_pictures_of_the_same_names_that_are_other_files_are_in_no_part(tmp_path, split):
+    for number, name in enumerate(NAMES):
+        save_picture(tmp_path / "other" / name, RED, number, size=(70, 60))
+    known = read_split(split, tmp_path / "other")
+    assert (known.parts, known.matched) == ({}, "none")
+    assert "pictures of the same names here are other files" in known.note
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_are_known_in_the_form_that_another_system_gives_their_accents(tmp_path, form):
+    forms = {name: unicodedata.normalize(name, "female/\u00e9t\u00e9.png") for name in ("NFC", "NFD")}
+    split = make_run(tmp_path / "run", tmp_path / "pictures", [forms[form]])
+    other = forms["NFD" if form == "NFC" else "NFC"]
+    (tmp_path / "copy/female").mkdir(parents=True)
+    shutil.copy(tmp_path / "pictures" / forms[form], tmp_path / "copy" / other)
+    assert read_split(split, tmp_path / "copy").parts == {other: "train"}
+
+
+def test_a_folder_in_or_around_the_one_that_was_split_is_known(tmp_path):
+    split = make_run(tmp_path / "run", tmp_path / "all/train", NAMES)
+    around = read_split(split, tmp_path / "all")
+    assert around.matched == "root"
+    assert around.parts == {f"train/{name}": PARTS[number % 3] for number, name in enumerate(NAMES)}
+    inside = read_split(split, tmp_path / "all/train/female")
+    assert inside.parts == {name.removeprefix("female/"): PARTS[number % 3] for number, name in enumerate(NAMES[:6])}
 
 
 def test_pictures_changed_in_place_are_in_no_part(tmp_path, split):

@@ -15,8 +15,9 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 MAX_TABLE = 100_000_000
 """Largest table that is read, in bytes; the largest of the known data sets has 26 MB."""
@@ -52,7 +53,7 @@ class Member(NamedTuple):
 
     name: str
     size: int
-    open: Callable[[], BinaryIO]
+    open: Callable[[], IO[bytes]]
 
     def read(self, limit: int) -> bytes | None:
         """Return the content, or None if it has more than `limit` bytes or another length than the archive says.
@@ -115,9 +116,12 @@ def _folder_members(source: Path) -> Iterator[Member]:
             if path.suffix.lower() in (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz"):
                 yield from read_members(path)
             else:
-                yield Member(
-                    path.relative_to(source).as_posix(), path.stat().st_size, lambda path=path: path.open("rb")
-                )
+                name = path.relative_to(source).as_posix()
+                yield Member(name, path.stat().st_size, partial(_open_file, path))
+
+
+def _open_file(path: Path) -> IO[bytes]:
+    return path.open("rb")
 
 
 def _zip_members(source: Path) -> Iterator[Member]:
@@ -126,7 +130,7 @@ def _zip_members(source: Path) -> Iterator[Member]:
         for info in archive.infolist():
             kind = info.external_attr >> 28  # of Unix, where the archive was made there: 8 = regular, 10 = link
             if not info.is_dir() and kind in (0, 8) and _is_inside(info.filename):
-                yield Member(info.filename, info.file_size, lambda info=info: archive.open(info))
+                yield Member(info.filename, info.file_size, partial(archive.open, info))
 
 
 def _tar_members(source: Path) -> Iterator[Member]:
@@ -145,12 +149,17 @@ def _tar_members(source: Path) -> Iterator[Member]:
             else:
                 name = additional.get("path", header.name)
                 if header.type in _REGULAR and "sparse" not in additional and _is_inside(name):
-                    yield Member(name, size, lambda size=size: io.BytesIO(archive.read(size)))
+                    yield Member(name, size, partial(_open_part, archive, size))
                 additional = {}
             _skip_to(archive, end)
 
 
-def _next_header(archive: BinaryIO) -> tarfile.TarInfo | None:
+def _open_part(archive: IO[bytes], size: int) -> IO[bytes]:
+    """Return the next bytes of an archive as a file."""
+    return io.BytesIO(archive.read(size))
+
+
+def _next_header(archive: IO[bytes]) -> tarfile.TarInfo | None:
     """Return what the next block of a tar archive says of a file, or None at its end."""
     block = archive.read(_BLOCK)
     if not block.strip(b"\0"):
@@ -161,14 +170,14 @@ def _next_header(archive: BinaryIO) -> tarfile.TarInfo | None:
     return header
 
 
-def _skip_to(archive: BinaryIO, end: int) -> None:
+def _skip_to(archive: IO[bytes], end: int) -> None:
     """Read on to a place: seeking would take an archive that was cut short for a whole one."""
     while (left := end - archive.tell()) > 0:
         if not archive.read(min(left, 1_000_000)):
             raise EOFError("it ends within a file")
 
 
-def _read_additional(archive: BinaryIO, header: tarfile.TarInfo) -> dict[str, str]:
+def _read_additional(archive: IO[bytes], header: tarfile.TarInfo) -> dict[str, str]:
     """Return what a header says of the file after it: its `path`, its `size`, and that it is `sparse`."""
     if header.size > MAX_HEADER:
         raise tarfile.ReadError(f"a header of {header.size:,} bytes")

@@ -1,6 +1,7 @@
 """Random changes to a training batch, on the batch's device: framing, surroundings, light, sharpness, patches."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -48,11 +49,11 @@ class Augmentation(AugmentationSettings):
         def uniform() -> Tensor:
             return torch.empty(len(anew), device=anew.device).uniform_(-1, 1)
 
-        def scaled(near: tuple[float, float], far: tuple[float, float]) -> Tensor:
+        def scaled(near: Sequence[float], far: Sequence[float]) -> Tensor:
             share = (uniform() + 1) / 2
             return torch.where(anew, far[0] + (far[1] - far[0]) * share, near[0] + (near[1] - near[0]) * share)
 
-        log_size = scaled(*(tuple(map(math.log, scale)) for scale in (self.scale, self.reframe_scale)))
+        log_size = scaled([math.log(scale) for scale in self.scale], [math.log(scale) for scale in self.reframe_scale])
         log_aspect = scaled((-self.aspect, self.aspect), (-self.reframe_aspect, self.reframe_aspect))
         tilt = torch.deg2rad(scaled((-self.rotation, self.rotation), (-self.reframe_rotation, self.reframe_rotation)))
         room_x, room_y = (anew * (1 - log.exp()).clamp(0) for log in (log_size - log_aspect, log_size))

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from mmap import mmap
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 from filelock import FileLock
@@ -34,7 +34,7 @@ LARGE_SIZE = (125, 100)
 """Height and width, in pixels, of what augmentation starts from: resampled once more, pictures stay as sharp as the
 loader makes them."""
 
-_in_use: dict[Path, BinaryIO] = {}
+_in_use: dict[Path, IO[bytes]] = {}
 """Files that this process keeps locked, so that no other removes the folders they lie in; until it ends."""
 
 
@@ -84,7 +84,7 @@ class ImageCache:
         """
         return self._remember("large", self._decode_large)
 
-    def _remember(self, name: str, write: Callable[[BinaryIO], object]) -> np.ndarray:
+    def _remember(self, name: str, write: Callable[[IO[bytes]], object]) -> np.ndarray:
         path = self.folder / f"{name}.npy"
         with self._lock:
             if not path.exists():
@@ -107,12 +107,12 @@ class ImageCache:
         with replacing(self.folder / "index.json") as file:
             file.write(json.dumps({"key": self._key, "unreadable": unreadable}).encode())
 
-    def _decode_large(self, file: BinaryIO) -> None:
+    def _decode_large(self, file: IO[bytes]) -> None:
         self._decode(file, LARGE_SIZE)
         if _cache_key(self._paths) != self._key:
             raise ValueError("pictures were changed or removed while this run was reading them; start it again")
 
-    def _decode(self, file: BinaryIO, shape: tuple[int, int]) -> dict[int, str]:
+    def _decode(self, file: IO[bytes], shape: tuple[int, int]) -> dict[int, str]:
         """Decode all files with all cores into a `.npy` file; return why some could not be, by row."""
         paths, unreadable = self._paths, {}
         _require_free_space(self.folder, len(paths) * 3 * shape[0] * shape[1])
@@ -161,9 +161,9 @@ def read_blocks(images: np.ndarray, size: int = 1024) -> Iterator[np.ndarray]:
         images: uint8 `(N, 100, 80, 3)`.
         size: images in a block.
     """
-    is_file = isinstance(images, np.memmap) and isinstance(images.base, mmap)
+    path = images.filename if isinstance(images, np.memmap) and isinstance(images.base, mmap) else None
     for start in range(0, len(images), size):
-        source = np.load(images.filename, mmap_mode="r") if is_file else images
+        source = images if path is None else np.load(path, mmap_mode="r")
         yield source[start : start + size]
 
 

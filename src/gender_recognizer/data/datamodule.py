@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning
 import numpy as np
@@ -210,7 +211,7 @@ class FaceDataModule(lightning.LightningDataModule):
         write_split(path, rows, [root for root in (self.root, self.test_root) if root is not None])
 
     def _place(self, file: Path) -> dict[str, str]:
-        root = self.root if file.is_relative_to(self.root) else self.test_root
+        root = next(root for root in (self.root, self.test_root) if root is not None and file.is_relative_to(root))
         return {"file_name": file.relative_to(root).as_posix(), "root": str(root.resolve())}
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, ...], dataloader_idx: int) -> tuple[Tensor | None, ...]:
@@ -255,5 +256,5 @@ class FaceDataModule(lightning.LightningDataModule):
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
 
-def _keep(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def _keep(batch: Any) -> Any:
     return batch

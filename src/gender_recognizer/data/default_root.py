@@ -4,6 +4,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from gender_recognizer.data.layouts import holds_classes
+
 logger = logging.getLogger(__name__)
 
 
@@ -15,7 +17,7 @@ def find_root(root: Path, classes: Sequence[str]) -> Path:
         classes: names of the class folders.
     """
     sample = root / "sample"
-    if root.name != "data" or not sample.is_dir() or any((root / name).is_dir() for name in classes):
+    if root.name != "data" or not sample.is_dir() or holds_classes(root, classes):
         return root
     folders = " or ".join(f"data/{name}" for name in classes)
     logger.warning("no pictures in %s: taking the sample in data/sample", folders)

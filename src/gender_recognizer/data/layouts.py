@@ -31,6 +31,11 @@ def find_class_folder(root: Path, name: str) -> Path | None:
     return alike[0] if len(alike) == 1 else None
 
 
+def holds_classes(root: Path, classes: Sequence[str]) -> bool:
+    """Say whether a folder has one for any of the classes, directly or in ready parts."""
+    return any(find_class_folder(root, name) for name in classes) or bool(find_parts(root, classes))
+
+
 def find_parts(root: Path, classes: Sequence[str]) -> dict[str, Path]:
     """Return the folder of each ready part; {} where the classes lie directly below the root, or no part `train` does.
 

@@ -20,7 +20,7 @@ from typing import Self
 from tqdm import tqdm
 
 from gender_recognizer.data.archives import Member, find_tables, read_members
-from gender_recognizer.data.public_sets import CLASSES, DATA_SETS, DataSet, Describe, Row
+from gender_recognizer.data.public_sets import CLASSES, PUBLIC_SETS, Describe, PublicSet, Row
 from gender_recognizer.data.settings import PrepareSettings
 from gender_recognizer.pictures.listing import is_picture_name
 from gender_recognizer.pictures.writing import partial_path, replacing, sync_folder
@@ -36,7 +36,7 @@ MARKER = ".prepare_data.json"
 
 
 @dataclass
-class Summary:
+class Outcome:
     """What came of a call.
 
     Attributes:
@@ -55,11 +55,11 @@ class Summary:
         self.left_out[reason] = (count + 1, [*names, name][:5])
 
 
-def prepare(dataset: str, source: Path, output: Path, part: str | None = None) -> Summary:
+def prepare(dataset: str, source: Path, output: Path, part: str | None = None) -> Outcome:
     """Copy the pictures of a data set to `<output>/<class>/` and write `<output>/metadata.csv`.
 
     Args:
-        dataset: a key of `DATA_SETS`.
+        dataset: a key of `PUBLIC_SETS`.
         source: the official archive, or a folder that holds it, its content, or both.
         output: a folder of its own; an interrupted one is completed.
         part: only the pictures of this part of the data set's own split.
@@ -68,26 +68,26 @@ def prepare(dataset: str, source: Path, output: Path, part: str | None = None) -
         ValueError: the data set is unknown, the source is not it, or the output holds other files.
         OSError: something cannot be read or written.
     """
-    if dataset not in DATA_SETS:
-        raise ValueError(f"dataset is '{dataset}'; expected {', '.join(DATA_SETS)}")
+    if dataset not in PUBLIC_SETS:
+        raise ValueError(f"dataset is '{dataset}'; expected {', '.join(PUBLIC_SETS)}")
     if not source.exists():
-        raise ValueError(f"source '{source}' does not exist; expected {DATA_SETS[dataset].expected}")
-    known = DATA_SETS[dataset]
+        raise ValueError(f"source '{source}' does not exist; expected {PUBLIC_SETS[dataset].expected}")
+    known = PUBLIC_SETS[dataset]
     describe = known.read(find_tables(source, known.tables))
     made = {"dataset": dataset, "part": part}
-    claim_output(output, made)
-    rows, summary = copy_pictures(known, describe, source, output, made)
+    claim_output(output, made, known.pattern)
+    rows, outcome = copy_pictures(known, describe, source, output, made)
     if not rows:
-        left_out = "; ".join(f"{count} {reason}" for reason, (count, _) in summary.left_out.items())
+        left_out = "; ".join(f"{count} {reason}" for reason, (count, _) in outcome.left_out.items())
         raise ValueError(
             f"no picture of {dataset}{f', part {part},' if part else ''} in '{source}'; expected {known.expected}"
             + (f" (left out: {left_out})" if left_out else "")
         )
     write_metadata(rows, output)
-    return summary
+    return outcome
 
 
-def claim_output(output: Path, made: dict[str, str | None]) -> None:
+def claim_output(output: Path, made: dict[str, str | None], pattern: re.Pattern[str]) -> None:
     """Refuse a folder with anything that an earlier call for the same data set and part did not write.
 
     Raises:
@@ -103,7 +103,6 @@ def claim_output(output: Path, made: dict[str, str | None]) -> None:
         raise ValueError(
             f"'{output}' holds {holds['dataset']}, part {holds['part'] or 'all'}; set output_dir=another/folder"
         )
-    pattern = DATA_SETS[made["dataset"]].pattern
     for folder, _, names in os.walk(output):
         for name in names:
             path = Path(folder, name).relative_to(output).as_posix()
@@ -115,45 +114,45 @@ def claim_output(output: Path, made: dict[str, str | None]) -> None:
 
 
 def copy_pictures(
-    known: DataSet, describe: Describe, source: Path, output: Path, made: dict[str, str | None]
-) -> tuple[dict[str, Row], Summary]:
-    """Copy the pictures that can be described, and return the rows of metadata.csv by `file_name`, and a summary.
+    known: PublicSet, describe: Describe, source: Path, output: Path, made: dict[str, str | None]
+) -> tuple[dict[str, Row], Outcome]:
+    """Copy the pictures that can be described, and return the rows of metadata.csv by `file_name`, and what came of it.
 
     Raises:
         ValueError: the output holds another picture of the same name, or the source is broken or far too large.
     """
     rows: dict[str, Row] = {}
-    summary = Summary()
+    outcome = Outcome()
     total, seen = 0, set()
     with Placing(output, made) as placing:
-        for member, match, row in find_pictures(known, describe, source, made["part"], summary):
+        for member, match, row in find_pictures(known, describe, source, made["part"], outcome):
             if match in seen:
-                summary.leave_out(member.name, "another file in the source has the same name")
+                outcome.leave_out(member.name, "another file in the source has the same name")
                 continue
             content = member.read(MAX_PICTURE)
             if content is None or not content.startswith(b"\xff\xd8"):
-                summary.leave_out(member.name, "not a JPEG file of at most 20 MB")
+                outcome.leave_out(member.name, "not a JPEG file of at most 20 MB")
                 continue
             file_name = f"{row['label']}/{match}"
             if is_new(output / file_name, content):
                 placing.add(output / file_name, content)
-                summary.written += 1
+                outcome.written += 1
             seen.add(match)
             rows[file_name] = row
-            summary.counts[row["label"]] += 1
+            outcome.counts[row["label"]] += 1
             total += member.size
             if total > MAX_TOTAL:
                 size = f"more than {MAX_TOTAL / 1e9:.0f} GB of pictures"
                 raise ValueError(f"'{source}' has {size}; it is not the official one")
-    return rows, summary
+    return rows, outcome
 
 
 def find_pictures(
-    known: DataSet, describe: Describe, source: Path, part: str | None, summary: Summary
+    known: PublicSet, describe: Describe, source: Path, part: str | None, outcome: Outcome
 ) -> Iterator[tuple[Member, str, Row]]:
     """Yield the pictures of a part that can be described, with the name that each gets, and its row.
 
-    Others are counted in the summary.
+    Others are counted in the outcome.
 
     Raises:
         ValueError: the source is broken.
@@ -165,7 +164,7 @@ def find_pictures(
         match = pattern.search(member.name)
         row = describe(match) if match else "name is not one of this data set's"
         if isinstance(row, str):
-            summary.leave_out(member.name, row)
+            outcome.leave_out(member.name, row)
         elif match and (part is None or row.get("split") == part):
             yield member, match[1], row
 
@@ -250,17 +249,17 @@ def run(settings: PrepareSettings) -> int:
     """Name the terms, prepare the pictures, say what came of it, and return the exit code."""
     dataset = settings.dataset
     output = (settings.output_dir or Path("data", dataset)).absolute()
-    for line in DATA_SETS[dataset].terms if dataset in DATA_SETS else ():
+    for line in PUBLIC_SETS[dataset].terms if dataset in PUBLIC_SETS else ():
         print(line, file=sys.stderr)
     try:
-        summary = prepare(dataset, settings.source, output, settings.part)
+        outcome = prepare(dataset, settings.source, output, settings.part)
     except KeyboardInterrupt:
         print("stopped; the same command goes on", file=sys.stderr)
         return 130
-    for reason, (count, names) in summary.left_out.items():
+    for reason, (count, names) in outcome.left_out.items():
         shown = ", ".join(ascii(name) for name in names) + (", ..." if count > len(names) else "")
         print(f"left out, {reason}: {count:,} ({shown})", file=sys.stderr)
-    counts = ", ".join(f"{summary.counts[label]:,} {label}" for label in sorted(summary.counts))
-    left_out = sum(count for count, _ in summary.left_out.values())
-    print(f"{counts} ({summary.written:,} of them new), {left_out:,} left out: {output}")
+    counts = ", ".join(f"{outcome.counts[label]:,} {label}" for label in sorted(outcome.counts))
+    left_out = sum(count for count, _ in outcome.left_out.values())
+    print(f"{counts} ({outcome.written:,} of them new), {left_out:,} left out: {output}")
     return 0

@@ -7,7 +7,7 @@ Layouts as published: UTKFace (Zhang et al., CVPR 2017), FairFace (github.com/jo
 
 import csv
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 CLASSES = ("female", "male")
@@ -19,7 +19,7 @@ Describe = Callable[[re.Match[str]], Row | str]
 """From the match of a picture's name to its row, or to the reason why it is left out."""
 
 
-class DataSet(NamedTuple):
+class PublicSet(NamedTuple):
     """What is known of a public data set.
 
     Attributes:
@@ -58,7 +58,7 @@ def read_fairface(tables: Mapping[str, str]) -> Describe:
     Raises:
         ValueError: a table is missing or has other columns.
     """
-    rows = {}
+    rows: dict[str, dict[str, str]] = {}
     for name in ("fairface_label_train.csv", "fairface_label_val.csv"):
         text = _need(tables, name)
         table = csv.DictReader(text.splitlines())
@@ -109,13 +109,14 @@ def read_lfw(tables: Mapping[str, str]) -> Describe:
     Raises:
         ValueError: there are neither both lists nor the attributes.
     """
-    lists = [tables.get(f"{name}_names.txt") for name in CLASSES]
-    if None in lists and "lfw_attributes.txt" not in tables:
+    lists = [tables[name] for label in CLASSES if (name := f"{label}_names.txt") in tables]
+    if len(lists) < 2 and "lfw_attributes.txt" not in tables:
         raise ValueError(
             "no 'female_names.txt' and 'male_names.txt', and no 'lfw_attributes.txt', beside or in the source; "
             "expected both lists of file names, or the attributes"
         )
-    if None not in lists:
+    scores: Mapping[str, float]
+    if len(lists) == 2:
         named = [{line.strip() for line in text.splitlines()} for text in lists]
         scores = {name: (name in named[1]) - (name in named[0]) for name in named[0] | named[1]}
     else:
@@ -156,13 +157,13 @@ def _need(tables: Mapping[str, str], name: str) -> str:
     return tables[name]
 
 
-def _need_columns(name: str, columns: list[str], needed: tuple[str, ...]) -> None:
+def _need_columns(name: str, columns: Sequence[str], needed: tuple[str, ...]) -> None:
     if missing := [column for column in needed if column not in columns]:
         raise ValueError(f"'{name}' has no column {', '.join(missing)}; it is not the official table")
 
 
-DATA_SETS = {
-    "utkface": DataSet(
+PUBLIC_SETS = {
+    "utkface": PublicSet(
         terms=(
             "UTKFace: for non-commercial research only; the copyright of the pictures stays with their owners.",
             "Cite Zhang, Song and Qi, CVPR 2017; see https://susanqq.github.io/UTKFace/",
@@ -175,7 +176,7 @@ DATA_SETS = {
         tables=(),
         read=read_utkface,
     ),
-    "fairface": DataSet(
+    "fairface": PublicSet(
         terms=(
             "FairFace: licensed CC BY 4.0 (Kimmo Kaerkkaeinen and Jungseock Joo, WACV 2021): name the authors.",
             "The labels are annotators' impressions; see https://github.com/joojs/fairface",
@@ -186,7 +187,7 @@ DATA_SETS = {
         tables=("fairface_label_train.csv", "fairface_label_val.csv"),
         read=read_fairface,
     ),
-    "celeba": DataSet(
+    "celeba": PublicSet(
         terms=(
             "CelebA: for non-commercial research only; passing the pictures on is not allowed.",
             "Cite Liu, Luo, Wang and Tang, ICCV 2015; see https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
@@ -203,7 +204,7 @@ DATA_SETS = {
         ),
         read=read_celeba,
     ),
-    "lfw": DataSet(
+    "lfw": PublicSet(
         terms=(
             "LFW: for non-commercial research; the photographs are from news sites and stay their owners'.",
             "Cite Huang, Ramesh, Berg and Learned-Miller, UMass Amherst TR 07-49; see http://vis-www.cs.umass.edu/lfw/",

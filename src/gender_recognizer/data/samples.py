@@ -2,6 +2,7 @@
 
 import logging
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -87,7 +88,7 @@ def read_metadata(root: Path) -> dict[str, dict[str, str]]:
         return {}
     try:
         table = read_table(path, ["file_name"])
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         logger.warning("%s: the table is not used", error)
         return {}
     notes = list(table.notes)
@@ -136,8 +137,11 @@ def _relative_name(name: str, root: Path) -> str:
     for folder in (str(root), str(root.resolve())):
         name = name.removeprefix(folder.rstrip("/") + "/")
     plain = name.strip().replace("\\", "/")
-    if plain != name and not os.path.lexists(root / name):
-        name = plain
+    forms = [name, plain] if plain != name else [name]
+    if not name.isascii():  # each system has its own form of accents
+        forms += [unicodedata.normalize(form, plain) for form in ("NFC", "NFD")]
+    if len(forms) > 1:
+        name = next((form for form in forms if os.path.lexists(root / form)), plain)
     return PurePosixPath(name).as_posix()
 
 

@@ -6,8 +6,10 @@ much that is; a run and its pictures may be copied anywhere.
 
 import csv
 import logging
+import os
+import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,82 +52,91 @@ def read_split(path: Path, root: Path) -> Split:
         table = read_table(path, ("part", "file_name", "root"), unknown=("utf-8", "surrogateescape"))
     except ValueError as error:
         raise ValueError(f"{error}: it is not the split.csv of a training run") from None
+    here = root.resolve()
+    rows = [row for row in table.rows.values() if row["file_name"]]
+    if local := _seen_from(here, rows):
+        return _match_root(path, local, root)
     tables: defaultdict[str, Rows] = defaultdict(dict)
-    for row in table.rows.values():
+    for row in rows:
         tables[row["root"]][row["file_name"]] = row
-    here = str(root.resolve())
-    found = {folder: _same_files(rows, root) for folder, rows in tables.items()}
-    if here in tables:
-        return _match_root(path, tables[here], found[here], root)
-    return _match_names(path, tables, found, root)
+    return _match_names(path, tables, root)
+
+
+def _seen_from(here: Path, rows: Sequence[dict[str, str]]) -> Rows:
+    """Return the rows of the files in a folder by their names there: it, a part of it or one around it was split."""
+    named = {os.path.join(row["root"], row["file_name"]): row for row in rows}
+    start = os.path.join(here, "")
+    return {file.removeprefix(start).replace(os.sep, "/"): row for file, row in named.items() if file.startswith(start)}
 
 
 @dataclass(frozen=True)
 class _Found:
-    """Names of a split that are files below a folder: of the same length as then, of another, of an unknown one."""
+    """What of a split is below a folder.
 
-    same: set[str]
+    Attributes:
+        same: part by name, of files of the same length as then.
+        unknown: the same of files whose length the split does not know.
+        changed: names in the split of files of another length.
+    """
+
+    same: dict[str, str]
+    unknown: dict[str, str]
     changed: set[str]
-    unknown: set[str]
 
     @property
-    def usable(self) -> set[str]:
+    def usable(self) -> dict[str, str]:
         return self.same | self.unknown
 
 
-def _same_files(rows: Rows, root: Path) -> _Found:
-    found = _Found(set(), set(), set())
+def _find_files(rows: Rows, root: Path) -> _Found:
+    """Return which files of a split are below a folder, whatever form its accents have there."""
+    found = _Found({}, {}, set())
     for name, row in rows.items():
-        try:
-            length = str((root / name).stat().st_size)
-        except (OSError, ValueError):
+        forms = [name] if name.isascii() else [name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))]
+        here = next((form for form in forms if (root / form).is_file()), None)
+        if here is None:
             continue
-        known = row.get("bytes", "")
-        (found.unknown if not known else found.same if known == length else found.changed).add(name)
+        if row.get("bytes") not in (None, "", str((root / here).stat().st_size)):
+            found.changed.add(name)
+        else:
+            (found.same if row.get("bytes") else found.unknown)[here] = row["part"]
     return found
 
 
-def _match_root(path: Path, rows: Rows, found: _Found, root: Path) -> Split:
+def _match_root(path: Path, rows: Rows, root: Path) -> Split:
     """Return the split of this very folder; files that have changed since are in no part."""
+    found = _find_files(rows, root)
     parts = {name: row["part"] for name, row in rows.items() if name not in found.changed}
-    note = None
-    if found.changed:
-        note = (
-            f"{len(found.changed):,} pictures in '{root}' are other files than when '{path}' was written: it says "
-            "nothing of them."
-        )
-    return Split(parts, "root", note)
+    changed = f"{len(found.changed):,} pictures in '{root}' are other files than when '{path}' was written"
+    return Split(parts, "root", f"{changed}: it says nothing of them." if found.changed else None)
 
 
-def _match_names(path: Path, tables: dict[str, Rows], found: dict[str, _Found], root: Path) -> Split:
+def _match_names(path: Path, tables: dict[str, Rows], root: Path) -> Split:
     """Return the split of the folder whose files lie here now, if there is one."""
-    ranked = sorted(tables, key=lambda folder: len(found[folder].usable), reverse=True)
-    counts = [len(found[folder].usable) for folder in ranked]
-    if not counts or not counts[0]:
-        return Split({}, "none", _unknown(path, tables, root, "none of its pictures is here"))
-    if len(counts) > 1 and counts[0] == counts[1]:
-        return Split({}, "none", _unknown(path, tables, root, "they share their pictures' names"))
-    best = ranked[0]
-    rows, usable = tables[best], found[best].usable
-    if len(usable) < len(found[best].changed):
-        return Split({}, "none", _unknown(path, tables, root, "pictures of the same names here are other files"))
-    if not _is_most(usable, rows, root):
-        return Split({}, "none", _unknown(path, tables, root, f"only {len(usable):,} of its pictures are here"))
-    told = "names" if found[best].unknown else "names and lengths"
-    note = f"'{path}' was written for '{best}': {len(usable):,} pictures in '{root}' were found in it by their {told}."
-    return Split({name: rows[name]["part"] for name in usable}, "names", note)
+    found = {folder: _find_files(rows, root) for folder, rows in tables.items()}
+    ranked = sorted(tables, key=lambda folder: (len(found[folder].usable), len(found[folder].changed)), reverse=True)
+    best, usable = (ranked[0], found[ranked[0]].usable) if ranked else ("", {})
+    changed = len(found[best].changed) if ranked else 0
+    if len(usable) <= changed:
+        why = "pictures of the same names here are other files" if changed else "none of its pictures is here"
+    elif len(ranked) > 1 and len(found[ranked[1]].usable) == len(usable):
+        why = "they share their pictures' names"
+    elif not _is_most(usable, tables[best], root):
+        why = f"only {len(usable):,} of its pictures are here"
+    else:
+        told = "names" if found[best].unknown else "names and lengths"
+        what = f"{len(usable):,} pictures in '{root}' were found in it by their {told}."
+        return Split(usable, "names", f"'{path}' was written for '{best}': {what}")
+    folders = " and ".join(f"'{folder}'" for folder in tables) or "nothing"
+    note = f"'{path}' is of {folders}, not of '{root}' ({why}): which of these pictures trained the model is not known."
+    return Split({}, "none", note)
 
 
-def _is_most(usable: set[str], rows: Rows, root: Path) -> bool:
+def _is_most(usable: Collection[str], rows: Rows, root: Path) -> bool:
     """Say whether enough are known to mean the same pictures: half the split, or half of the files beside them."""
     folders = {(root / name).parent for name in usable}
     files = sum(entry.is_file() for folder in folders for entry in folder.iterdir())
     return 2 * len(usable) >= min(len(rows), files)
-
-
-def _unknown(path: Path, tables: dict[str, Rows], root: Path, why: str) -> str:
-    folders = " and ".join(f"'{folder}'" for folder in tables) or "nothing"
-    return f"'{path}' is of {folders}, not of '{root}' ({why}): which of these pictures trained the model is not known."
 
 
 def write_split(path: Path, rows: list[dict[str, str]], roots: Sequence[Path]) -> None:
@@ -138,8 +149,8 @@ def write_split(path: Path, rows: list[dict[str, str]], roots: Sequence[Path]) -
     """
     tables = {str(root.resolve()): read_metadata(root) for root in roots}
     for row in rows:
-        file = Path(row["root"], row["file_name"])
-        row["bytes"] = str(file.stat().st_size) if file.is_file() else ""
+        picture = Path(row["root"], row["file_name"])
+        row["bytes"] = str(picture.stat().st_size) if picture.is_file() else ""
         known = tables[row["root"]].get(row["file_name"], {})
         row |= {key: value for key, value in known.items() if key not in row}
     names = list(dict.fromkeys(key for row in rows for key in row))

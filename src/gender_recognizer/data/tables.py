@@ -4,20 +4,14 @@ import csv
 import io
 import os
 import re
-from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
+from codecs import BOM_UTF8
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-SEPARATORS = ",;\t|"
+from gender_recognizer.pictures.texts import find_encoding
 
-_BOMS = {  # those of UTF-32 first: one of them begins like that of UTF-16
-    BOM_UTF32_LE: "utf-32",
-    BOM_UTF32_BE: "utf-32",
-    BOM_UTF8: "utf-8-sig",
-    BOM_UTF16_LE: "utf-16",
-    BOM_UTF16_BE: "utf-16",
-}
+SEPARATORS = ",;\t|"
 
 
 class Table(NamedTuple):
@@ -32,21 +26,6 @@ class Table(NamedTuple):
     columns: list[str]
     rows: dict[int, dict[str, str]]
     notes: list[str]
-
-
-def find_encoding(content: bytes) -> str | None:
-    """Return the encoding of a text by its byte order mark, its zeros or its being UTF-8; None if nothing tells it."""
-    for bom, encoding in _BOMS.items():
-        if content.startswith(bom):
-            return encoding
-    start = content[:1000]
-    if len(start) >= 4 and b"\0" in start:
-        return "utf-16-le" if start[1::2].count(0) > start[::2].count(0) else "utf-16-be"
-    try:
-        content.decode()
-    except UnicodeDecodeError:
-        return None
-    return "utf-8"
 
 
 def read_table(path: Path, needed: Collection[str], unknown: tuple[str, str] = ("cp1252", "replace")) -> Table:

@@ -11,8 +11,8 @@ from typing import BinaryIO, NamedTuple
 
 from gender_recognizer.pictures.formats import EXTENSIONS, JUNK, JUNK_EXTENSIONS
 from gender_recognizer.pictures.opening import has_picture_header
+from gender_recognizer.pictures.texts import find_encoding
 
-_TEXT_ENCODINGS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _WINDOWS_ENCODINGS = ("cp1252", "cp850", "cp1251", "cp866", "cp932", "gbk", "cp949")
 
 
@@ -227,21 +227,14 @@ def read_list(path: Path) -> Iterator[File]:
     """
     with path.open("rb") as file:
         head = file.read(4)
-        encoding = _find_encoding(head)
+        encoding = find_encoding(head)
         file.seek(0)
-        lines = _decode_lines(file, encoding, path) if encoding else file
+        lines = file if encoding in (None, "utf-8") else _decode_lines(file, encoding, path)
         for line in lines:
             for part in line.rstrip(b"\r\n").split(b"\0"):  # find -print0
                 if part:
                     name = _find_name(part)
                     yield File(name, name)
-
-
-def _find_encoding(head: bytes) -> str | None:
-    """Return the encoding of a text, None where the bytes of a path are taken as they are."""
-    if len(head) >= 4 and not head[1] and not head[3] and head[0] and head[2]:
-        return "utf-16-le"
-    return next((encoding for mark, encoding in _TEXT_ENCODINGS.items() if head.startswith(mark)), None)
 
 
 def _decode_lines(file: BinaryIO, encoding: str, path: Path) -> Iterator[bytes]:
