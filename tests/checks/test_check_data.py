@@ -284,7 +284,7 @@ def test_one_class_without_metadata(tmp_path):
     assert summary["suspicious_labels_skipped"] == "there is one class only, 'female'"
     page = (tmp_path / "check" / "check.html").read_text()
     assert "Not looked for: there is one class only" in page
-    assert "There is no metadata.csv" in page
+    assert "There is no metadata.csv that can be used" in page
 
 
 def test_three_pictures(tmp_path, capsys):
@@ -376,6 +376,35 @@ def test_the_command_as_a_user_types_it(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert printed.startswith("4 pictures: 0 unreadable, 0 tiny, 0 blank")
     assert printed.endswith(f"{folder}/check.html\n")
+
+
+def test_what_others_wrote_and_what_a_person_chose_is_not_overwritten(tmp_path):
+    root = make_pictures(tmp_path / "data", 2)
+    shutil.copy(root / "female" / "000.png", root / "female" / "copy.png")
+    mine = tmp_path / "check" / "exclude.txt"
+    mine.parent.mkdir()
+    mine.write_text("female/001.png\n")
+    with pytest.raises(ValueError, match=r"exclude.txt' exists and was not written by this command"):
+        check(root, tmp_path)
+    assert mine.read_text() == "female/001.png\n"
+    mine.unlink()
+    check(root, tmp_path)
+    check(root, tmp_path)  # its own result
+    with mine.open("a") as file:
+        file.write("male/000.png\n")
+    with pytest.raises(ValueError, match=r"exclude.txt' was edited since it was written; give another output_dir"):
+        check(root, tmp_path)
+    assert mine.read_text().endswith("male/000.png\n")
+    with pytest.raises(ValueError, match=r"output_dir '.*exclude.txt' is a file"):
+        check(root, tmp_path, mine)
+
+
+def test_a_table_of_another_program_is_said_and_the_check_goes_on(tmp_path, caplog):
+    root = make_pictures(tmp_path / "data", 2)
+    (root / "metadata.csv").write_bytes("id;город\r\n1;Москва\r\n".encode("cp1251"))
+    summary = check(root, tmp_path)
+    assert summary["metadata"]["rows"] == 0
+    assert "metadata.csv" in caplog.text
 
 
 HOSTILE = ["$x_{$", "<script>alert(1)<!--", "=cmd()", "\u202ertl", "_under", "日本", 'a"b']

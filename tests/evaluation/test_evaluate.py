@@ -15,9 +15,12 @@ from conftest import PROJECT
 
 from gender_recognizer import Recognizer
 from gender_recognizer.cli import main
+from gender_recognizer.data.samples import read_metadata
 from gender_recognizer.data.split import write_split
+from gender_recognizer.evaluation.groups import group_columns
+from gender_recognizer.evaluation.output_folder import choose_folder
 from gender_recognizer.evaluation.report import write_card
-from gender_recognizer.evaluation.run import describe_model, evaluate_model, print_result
+from gender_recognizer.evaluation.run import describe_model, evaluate_model, print_result, read_about
 from gender_recognizer.evaluation.selection import select_pictures
 from gender_recognizer.evaluation.settings import EvaluateDataSettings, EvaluateSettings
 from gender_recognizer.models.model_file import BUNDLED_MODEL, load_classifier, save_checkpoint
@@ -305,6 +308,45 @@ def test_mistakes_are_said_in_one_line_and_leave_nothing(tmp_path, capsys, optio
     assert message in error
     assert [line for line in error.splitlines() if not line.startswith("no pictures in")] == [error.splitlines()[-1]]
     assert not list(tmp_path.glob("evaluate_*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("metrics.json", '{"val/acc": 0.9}'), ("metrics.json", "[1]"), ("MODEL_CARD.md", "# Mine"), ("report.html", "")],
+)
+def test_files_that_others_wrote_are_not_overwritten(tmp_path, name, content):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text(content)
+    with pytest.raises(
+        ValueError, match=f"{name}' exists and was not written by this command; give another output_dir"
+    ):
+        evaluate(tmp_path, SAMPLE)
+    assert (tmp_path / "out" / name).read_text() == content
+
+
+def test_reports_of_one_second_get_folders_of_their_own(tmp_path):
+    folders = set()
+    for _ in range(3):
+        folder = choose_folder(None, tmp_path, "evaluate")
+        folder.mkdir()
+        folders.add(folder)
+    assert len(folders) == 3
+    assert choose_folder(tmp_path / "mine", tmp_path, "evaluate") == tmp_path / "mine"
+
+
+@pytest.mark.parametrize("content", ["- a list", "a: [", "\t"])
+def test_an_about_yaml_that_is_no_table_is_named(tmp_path, content):
+    (tmp_path / "about.yaml").write_text(content)
+    with pytest.raises(ValueError, match=r"about.yaml' .*model card"):
+        read_about(tmp_path / "about.yaml")
+
+
+def test_a_metadata_table_of_another_program_gives_its_groups(tmp_path):
+    root = make_faces(tmp_path / "faces", count=30, wrong=0)
+    rows = [f"{path.parent.name}\\{path.name};{index % 2}" for index, path in enumerate(root.glob("*/*.jpg"))]
+    (root / "metadata.csv").write_bytes("\r\n".join(["file_name;возраст", *rows, "a;b;c;d"]).encode("utf-16"))
+    columns = group_columns(select(tmp_path, root).names, read_metadata(root))
+    assert {column: len({*values}) for column, values in columns.items()} == {"возраст": 2}
 
 
 def test_card_of_the_bundled_model_says_what_was_measured(tmp_path):
