@@ -407,6 +407,23 @@ def test_a_table_of_another_program_is_said_and_the_check_goes_on(tmp_path, capl
     assert "metadata.csv" in caplog.text
 
 
+def test_endings_that_are_not_listed_are_said_with_their_counts(tmp_path, capsys):
+    root = make_pictures(tmp_path / "data", 2)
+    for name in ("female/a.psd", "male/deep/b.PSD", "male/c.cr2", "male/Thumbs.db", "male/.hidden.psd"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(b"x")
+    arguments = [f"data.root={root}", f"output_dir={tmp_path}/check", f"data.cache_dir={tmp_path}/cache"]
+    assert main("check", arguments) == 0
+    said = "not taken for pictures because of their endings: .psd (2), .cr2 (1)"
+    assert said in capsys.readouterr().err
+    assert said in (tmp_path / "check" / "check.html").read_text()
+    assert json.loads((tmp_path / "check" / "check.json").read_text())["ignored_endings"] == {".psd": 2, ".cr2": 1}
+    for path in (root / "male").glob("*.png"):
+        path.unlink()
+    assert main("check", arguments) == 2
+    assert "only files that are not taken for pictures: .cr2 (1), .psd (1); class 'male'" in capsys.readouterr().err
+
+
 HOSTILE = ["$x_{$", "<script>alert(1)<!--", "=cmd()", "\u202ertl", "_under", "日本", 'a"b']
 
 

@@ -61,10 +61,11 @@ def evaluated(tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluated")
     root = make_faces(folder / "faces", count=34)
     (root / "female" / "broken.jpg").write_bytes(b"<html>")
+    (root / "female" / "layers.PSD").write_bytes(b"8BPS")
     rows = [
         f"{name}/{path.name},{path.name[:4]},{index % 2}"
         for name in ("female", "male")
-        for index, path in enumerate(sorted((root / name).iterdir()))
+        for index, path in enumerate(sorted((root / name).glob("*.jpg")))
     ]
     (root / "metadata.csv").write_text("\n".join(["file_name,colour,half", *rows]) + "\n")
     other = MODEL.with_suffix(".ckpt")
@@ -96,11 +97,18 @@ def test_numbers_have_intervals_groups_and_gaps(evaluated):
     assert metrics["data"]["unreadable"].keys() == {"female/broken.jpg"}
 
 
-def test_files_that_cannot_be_read_are_said(capsys):
+def test_files_that_cannot_be_read_and_those_of_other_endings_are_said(capsys, evaluated):
+    _, _, metrics, page = evaluated
+    assert metrics["data"]["ignored_endings"] == {".psd": 1}
+    assert "Not taken for pictures because of their endings: .psd (1)." in page
     accuracy = {"value": 0.5, "low": 0.1, "high": 0.9}
     data = {"unreadable": {"a.jpg": "empty file"}, "pictures": 4, "name": "x", "part": "all", "notes": []}
+    data |= {"ignored_endings": {".psd": 3, "": 1}}
     print_result({"data": data, "model": {"file": "m"}, "metrics": {"accuracy": accuracy}}, Path("x"))
-    assert capsys.readouterr().err == "1 of the files could not be read; the report names them.\n"
+    assert capsys.readouterr().err == (
+        "1 of the files could not be read; the report names them.\n"
+        "not taken for pictures because of their endings: .psd (3), without ending (1)\n"
+    )
 
 
 def test_models_are_compared_on_the_same_pictures(evaluated):

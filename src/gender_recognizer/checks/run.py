@@ -21,10 +21,11 @@ from gender_recognizer.checks.report import certain_exclusions, require_own_chec
 from gender_recognizer.checks.settings import CheckSettings
 from gender_recognizer.data.default_root import find_root
 from gender_recognizer.data.duplicates import near_copies
-from gender_recognizer.data.samples import class_counts, read_metadata
+from gender_recognizer.data.samples import class_counts, ignored_endings, read_metadata
 from gender_recognizer.data.split import PARTS, Split, read_split
 from gender_recognizer.evaluation.output_folder import choose_folder
 from gender_recognizer.models.model_file import find_model, load_classifier
+from gender_recognizer.pictures.listing import describe_endings
 from gender_recognizer.pictures.names import printable
 
 
@@ -38,6 +39,9 @@ def run(settings: CheckSettings) -> int:
     summary = check_pictures(settings, output)
     if summary["across_parts"] and summary["across_parts"]["note"]:
         print_progress(f"note: {summary['across_parts']['note']}")
+    if summary["ignored_endings"]:
+        endings = describe_endings(summary["ignored_endings"])
+        print_progress(f"not taken for pictures because of their endings: {endings}")
     print(printable(describe(summary, output)))
     return 0
 
@@ -69,6 +73,7 @@ def check_pictures(settings: CheckSettings, output: Path) -> dict[str, Any]:
         "pictures": len(folder.names),
         "classes": class_counts(folder.targets, folder.classes),
         "metadata": check_metadata(folder, read_metadata(root)),
+        "ignored_endings": dict(ignored_endings(root, folder.classes)),
         "unreadable": [folder.entry(row, reason=why) for row, why in sorted(folder.unreadable.items())],
         **check_looks(folder),
         "exact_copies": find_exact_copies(folder),

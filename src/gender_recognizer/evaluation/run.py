@@ -31,6 +31,7 @@ from gender_recognizer.evaluation.selection import Selection, count_seen, find_s
 from gender_recognizer.evaluation.settings import EvaluateSettings
 from gender_recognizer.models.model_file import find_model
 from gender_recognizer.models.predictor import Predictor, available_cores, choose_device, load_predictor
+from gender_recognizer.pictures.listing import describe_endings
 from gender_recognizer.pictures.names import printable
 from gender_recognizer.training.figures import worst_errors
 
@@ -233,6 +234,8 @@ def print_result(summary: dict[str, Any], folder: Path) -> None:
         print_note(f"note: {note}")
     if data["unreadable"]:
         print_note(f"{len(data['unreadable']):,} of the files could not be read; the report names them.")
+    if ignored := data["ignored_endings"]:
+        print_note(f"not taken for pictures because of their endings: {describe_endings(ignored)}")
     value, low, high = (100 * accuracy[name] for name in ("value", "low", "high"))
     line = (
         f"{model['file']} on {data['pictures']:,} pictures of {data['name']} ({data['part']}): accuracy {value:.2f} % "

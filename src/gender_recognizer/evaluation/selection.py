@@ -9,6 +9,7 @@ import numpy as np
 
 from gender_recognizer.data.cache import open_pictures
 from gender_recognizer.data.default_root import find_root
+from gender_recognizer.data.samples import ignored_endings
 from gender_recognizer.data.split import Split, read_split
 from gender_recognizer.evaluation.settings import EvaluateSettings
 from gender_recognizer.models.model_file import BUNDLED_MODEL, ModelInfo
@@ -31,6 +32,7 @@ class Selection:
         seen: how many of them trained the model or chose among its epochs; None where that is not known.
         notes: what to know before believing the numbers.
         unreadable: reason by name.
+        ignored_endings: how many other files lie there whose endings are not those of pictures, by ending.
     """
 
     root: Path
@@ -42,6 +44,7 @@ class Selection:
     seen: int | None
     notes: list[str]
     unreadable: dict[str, str]
+    ignored_endings: dict[str, int]
 
     @property
     def paths(self) -> list[Path]:
@@ -58,6 +61,7 @@ class Selection:
             "classes": dict(zip(classes, counts, strict=True)),
             "seen_in_training": self.seen,
             "unreadable": self.unreadable,
+            "ignored_endings": self.ignored_endings,
             "notes": self.notes,
         }
 
@@ -85,7 +89,8 @@ def select_pictures(settings: EvaluateSettings, model: Path, info: ModelInfo) ->
     chosen = [names[row] for row in rows]
     seen = count_seen(chosen, split)
     notes = [*_seen_notes(split, seen), *_missing_notes(classes, targets[rows])]
-    return Selection(root, chosen, cache.images, rows, targets[rows], part, seen, notes, unreadable)
+    ignored = dict(ignored_endings(root, classes))
+    return Selection(root, chosen, cache.images, rows, targets[rows], part, seen, notes, unreadable, ignored)
 
 
 def find_split(given: Path | None, model: Path, info: ModelInfo, root: Path) -> Split:
