@@ -127,8 +127,8 @@ def exclude_file(summary: Mapping[str, Any]) -> bytes:
 def exclude_lines(summary: Mapping[str, Any], left_out: Mapping[str, str]) -> Iterator[str]:
     """Yield the lines of exclude.txt: names to leave out, and as comments those that a person should decide on."""
     yield f"# Pictures of {printable(summary['root'])} to leave out, found by check_data.py on {summary['date']}."
-    yield "# python scripts/train.py data.root=... data.exclude=exclude.txt takes this file; this is a comment."
-    yield "# The files below that are comments are doubtful: take the '# ' away before a name to leave it out, too."
+    yield "# To use it: python scripts/train.py data.root=... data.exclude=exclude.txt. Lines with '# ' in front are comments."
+    yield "# The names in comments are doubtful: to leave one of these out as well, remove the '# ' in front of it."
     proposals: dict[str, str] = {}
     for name, reason in doubtful(summary):
         if name not in left_out:
@@ -143,7 +143,7 @@ def exclude_lines(summary: Mapping[str, Any], left_out: Mapping[str, str]) -> It
 
 
 def _line(name: str) -> str:
-    """Return a name as a line; one that begins like a comment gets `./` before it."""
+    """Return a name as a line; one that begins like a comment gets `./` in front of it."""
     if "\n" in name or name.endswith("\r"):
         return f"# -- no line can hold this name: {name!a}"
     return f"./{name}" if name.startswith("#") else name
