@@ -127,7 +127,7 @@ def exclude_file(summary: Mapping[str, Any]) -> bytes:
 def exclude_lines(summary: Mapping[str, Any], left_out: Mapping[str, str]) -> Iterator[str]:
     """Yield the lines of exclude.txt: names to leave out, and as comments those that a person should decide on."""
     yield f"# Pictures of {printable(summary['root'])} to leave out, found by check_data.py on {summary['date']}."
-    yield "# To use it: python scripts/train.py data.root=... data.exclude=exclude.txt. Lines with '# ' in front are comments."
+    yield "# To use it: python scripts/train.py data.root=... data.exclude=exclude.txt. '# ' begins a comment."
     yield "# The names in comments are doubtful: to leave one of these out as well, remove the '# ' in front of it."
     proposals: dict[str, str] = {}
     for name, reason in doubtful(summary):
