@@ -21,7 +21,7 @@ from gender_recognizer.evaluation.groups import group_columns
 from gender_recognizer.evaluation.output_folder import choose_folder
 from gender_recognizer.evaluation.report import write_card
 from gender_recognizer.evaluation.run import describe_model, evaluate_model, print_result, read_about
-from gender_recognizer.evaluation.selection import select_pictures
+from gender_recognizer.evaluation.selection import class_folders, select_pictures
 from gender_recognizer.evaluation.settings import EvaluateDataSettings, EvaluateSettings
 from gender_recognizer.models.model_file import BUNDLED_MODEL, load_classifier, save_checkpoint
 from gender_recognizer.models.predictor import load_predictor
@@ -257,6 +257,48 @@ def test_a_split_that_is_given_must_know_the_pictures(tmp_path, moved_run):
         ValueError, match=r"split '.*' is given, but no split of these pictures is known: .*none of its"
     ):
         select(tmp_path, other, split=model.parents[1] / "split.csv")
+
+
+def test_folders_of_classes_may_have_other_names(tmp_path):
+    root = make_faces(tmp_path / "faces", count=3, wrong=0)
+    (root / "male").rename(root / "0")
+    (root / "female").rename(root / "1")
+    with pytest.raises(ValueError, match=r"no folder '.*female' for class 'female': there are '0' and '1'"):
+        select(tmp_path, root)
+    data = EvaluateDataSettings(root, ["1", "0"], cache_dir=tmp_path / "cache")
+    selection = select_pictures(EvaluateSettings(data), MODEL, load_predictor(MODEL).info)
+    assert {name[0]: target for name, target in zip(selection.names, selection.targets, strict=True)} == {
+        "1": 0,
+        "0": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "folders"),
+    [
+        (None, ["female", "male"]),
+        (["male", "female"], ["female", "male"]),
+        (["women", "men"], ["women", "men"]),
+        (["female", "men"], ["female", "men"]),
+        (["a", "b", "c"], "data.classes names 3 folders, a, b, c, but the model's classes are female, male"),
+        (["male", "men"], "data.classes has 'male' in the place of another class"),
+    ],
+)
+def test_folders_never_exchange_the_classes(given, folders):
+    if isinstance(folders, list):
+        assert class_folders(given, ["female", "male"]) == folders
+        return
+    with pytest.raises(ValueError, match=folders):
+        class_folders(given, ["female", "male"])
+
+
+def test_of_ready_parts_the_test_part_is_taken(tmp_path):
+    make_faces(tmp_path / "faces" / "Training", count=4, wrong=0)
+    make_faces(tmp_path / "faces" / "test", count=2, wrong=2)
+    selection = select(tmp_path, tmp_path / "faces")
+    assert (selection.part, len(selection.names), selection.seen) == ("test", 4, None)
+    assert len(select(tmp_path, tmp_path / "faces", part="train").names) == 8
+    assert len(select(tmp_path, tmp_path / "faces", part="all").names) == 12
 
 
 def test_a_class_without_pictures_has_no_accuracy(tmp_path, capsys):

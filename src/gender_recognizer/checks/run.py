@@ -57,7 +57,7 @@ def check_pictures(settings: CheckSettings, output: Path) -> dict[str, Any]:
     root = find_root(settings.data.root, settings.data.classes)
     checkpoint = find_checkpoint(settings.model_path, settings.outputs)
     other_root = None if settings.against is None else find_other(settings.against, root)
-    split = None if settings.split is None else find_parts(settings.split, root)
+    split = None if settings.split is None else require_split(settings.split, root)
     classifier, info = load_classifier(checkpoint)
     folder = CheckedFolder(root, settings.data.classes, settings.data.cache_dir)
     other = None if other_root is None else read_other(other_root, settings.data.cache_dir)
@@ -114,7 +114,7 @@ def find_other(other: Path, root: Path) -> Path:
     return other
 
 
-def find_parts(path: Path, root: Path) -> Split:
+def require_split(path: Path, root: Path) -> Split:
     """Return the part of each picture in a run's split.csv, wherever the pictures lay then.
 
     Raises:
