@@ -284,7 +284,7 @@ def test_one_class_without_metadata(tmp_path):
     assert summary["suspicious_labels_skipped"] == "there is one class only, 'female'"
     page = (tmp_path / "check" / "check.html").read_text()
     assert "Not looked for: there is one class only" in page
-    assert "There is no metadata.csv" in page
+    assert "There is no metadata.csv that can be used" in page
 
 
 def test_three_pictures(tmp_path, capsys):
@@ -335,8 +335,9 @@ def test_names_that_are_not_utf8(tmp_path):
     ("options", "message"),
     [
         (["data.classes=[female,other]"], "no folder '{root}/other'"),
-        (["data.classes=[]"], "data.classes is empty; expected"),
+        (["data.classes=[]"], "data.classes is []; expected a name or more, such as"),
         (["data.classes=[female,male,female]"], "data.classes has 'female' twice"),
+        (["data.classes=[a/b,c]"], "data.classes has 'a/b'"),
         (["data.root=gone"], "no folder 'gone/female'"),
         (["against={root}/gone"], "against '{root}/gone' is not a folder"),
         (["against={root}/female"], "one lies in the other"),
@@ -378,7 +379,53 @@ def test_the_command_as_a_user_types_it(tmp_path, capsys):
     assert printed.endswith(f"{folder}/check.html\n")
 
 
-HOSTILE = ["$x_{$", "<script>alert(1)<!--", "=cmd()", "\u202ertl", "_under", "日本", 'a"b']
+def test_what_others_wrote_and_what_a_person_chose_is_not_overwritten(tmp_path):
+    root = make_pictures(tmp_path / "data", 2)
+    shutil.copy(root / "female" / "000.png", root / "female" / "copy.png")
+    mine = tmp_path / "check" / "exclude.txt"
+    mine.parent.mkdir()
+    mine.write_text("female/001.png\n")
+    with pytest.raises(ValueError, match=r"exclude.txt' exists and was not written by this command"):
+        check(root, tmp_path)
+    assert mine.read_text() == "female/001.png\n"
+    mine.unlink()
+    check(root, tmp_path)
+    check(root, tmp_path)  # its own result
+    with mine.open("a") as file:
+        file.write("male/000.png\n")
+    with pytest.raises(ValueError, match=r"exclude.txt' was edited since it was written; give another output_dir"):
+        check(root, tmp_path)
+    assert mine.read_text().endswith("male/000.png\n")
+    with pytest.raises(ValueError, match=r"output_dir '.*exclude.txt' is a file"):
+        check(root, tmp_path, mine)
+
+
+def test_a_table_of_another_program_is_said_and_the_check_goes_on(tmp_path, caplog):
+    root = make_pictures(tmp_path / "data", 2)
+    (root / "metadata.csv").write_bytes("id;город\r\n1;Москва\r\n".encode("cp1251"))
+    summary = check(root, tmp_path)
+    assert summary["metadata"]["rows"] == 0
+    assert "metadata.csv" in caplog.text
+
+
+def test_endings_that_are_not_listed_are_said_with_their_counts(tmp_path, capsys):
+    root = make_pictures(tmp_path / "data", 2)
+    for name in ("female/a.psd", "male/deep/b.PSD", "male/c.cr2", "male/Thumbs.db", "male/.hidden.psd"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(b"x")
+    arguments = [f"data.root={root}", f"output_dir={tmp_path}/check", f"data.cache_dir={tmp_path}/cache"]
+    assert main("check", arguments) == 0
+    said = "not taken for pictures because of their endings: .psd (2), .cr2 (1)"
+    assert said in capsys.readouterr().err
+    assert said in (tmp_path / "check" / "check.html").read_text()
+    assert json.loads((tmp_path / "check" / "check.json").read_text())["ignored_endings"] == {".psd": 2, ".cr2": 1}
+    for path in (root / "male").glob("*.png"):
+        path.unlink()
+    assert main("check", arguments) == 2
+    assert "only files that are not taken for pictures: .cr2 (1), .psd (1); class 'male'" in capsys.readouterr().err
+
+
+HOSTILE = ["$x_{$", "<script>alert(1)<!--", "=cmd()", "_under", "日本", 'a"b']
 
 
 def test_hostile_names_of_classes_files_and_groups_are_shown_as_text(tmp_path, capsys):

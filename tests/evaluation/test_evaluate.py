@@ -15,10 +15,13 @@ from conftest import PROJECT
 
 from gender_recognizer import Recognizer
 from gender_recognizer.cli import main
+from gender_recognizer.data.samples import read_metadata
 from gender_recognizer.data.split import write_split
+from gender_recognizer.evaluation.groups import group_columns
+from gender_recognizer.evaluation.output_folder import choose_folder
 from gender_recognizer.evaluation.report import write_card
-from gender_recognizer.evaluation.run import describe_model, evaluate_model, print_result
-from gender_recognizer.evaluation.selection import select_pictures
+from gender_recognizer.evaluation.run import describe_model, evaluate_model, print_result, read_about
+from gender_recognizer.evaluation.selection import class_folders, select_pictures
 from gender_recognizer.evaluation.settings import EvaluateDataSettings, EvaluateSettings
 from gender_recognizer.models.model_file import BUNDLED_MODEL, load_classifier, save_checkpoint
 from gender_recognizer.models.predictor import load_predictor
@@ -58,10 +61,11 @@ def evaluated(tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluated")
     root = make_faces(folder / "faces", count=34)
     (root / "female" / "broken.jpg").write_bytes(b"<html>")
+    (root / "female" / "layers.PSD").write_bytes(b"8BPS")
     rows = [
         f"{name}/{path.name},{path.name[:4]},{index % 2}"
         for name in ("female", "male")
-        for index, path in enumerate(sorted((root / name).iterdir()))
+        for index, path in enumerate(sorted((root / name).glob("*.jpg")))
     ]
     (root / "metadata.csv").write_text("\n".join(["file_name,colour,half", *rows]) + "\n")
     other = MODEL.with_suffix(".ckpt")
@@ -93,11 +97,18 @@ def test_numbers_have_intervals_groups_and_gaps(evaluated):
     assert metrics["data"]["unreadable"].keys() == {"female/broken.jpg"}
 
 
-def test_files_that_cannot_be_read_are_said(capsys):
+def test_files_that_cannot_be_read_and_those_of_other_endings_are_said(capsys, evaluated):
+    _, _, metrics, page = evaluated
+    assert metrics["data"]["ignored_endings"] == {".psd": 1}
+    assert "Not taken for pictures because of their endings: .psd (1)." in page
     accuracy = {"value": 0.5, "low": 0.1, "high": 0.9}
     data = {"unreadable": {"a.jpg": "empty file"}, "pictures": 4, "name": "x", "part": "all", "notes": []}
+    data |= {"ignored_endings": {".psd": 3, "": 1}}
     print_result({"data": data, "model": {"file": "m"}, "metrics": {"accuracy": accuracy}}, Path("x"))
-    assert capsys.readouterr().err == "1 of the files could not be read; the report names them.\n"
+    assert capsys.readouterr().err == (
+        "1 of the files could not be read; the report names them.\n"
+        "not taken for pictures because of their endings: .psd (3), without ending (1)\n"
+    )
 
 
 def test_models_are_compared_on_the_same_pictures(evaluated):
@@ -248,6 +259,48 @@ def test_a_split_that_is_given_must_know_the_pictures(tmp_path, moved_run):
         select(tmp_path, other, split=model.parents[1] / "split.csv")
 
 
+def test_folders_of_classes_may_have_other_names(tmp_path):
+    root = make_faces(tmp_path / "faces", count=3, wrong=0)
+    (root / "male").rename(root / "0")
+    (root / "female").rename(root / "1")
+    with pytest.raises(ValueError, match=r"no folder '.*female' for class 'female': there are '0' and '1'"):
+        select(tmp_path, root)
+    data = EvaluateDataSettings(root, ["1", "0"], cache_dir=tmp_path / "cache")
+    selection = select_pictures(EvaluateSettings(data), MODEL, load_predictor(MODEL).info)
+    assert {name[0]: target for name, target in zip(selection.names, selection.targets, strict=True)} == {
+        "1": 0,
+        "0": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "folders"),
+    [
+        (None, ["female", "male"]),
+        (["male", "female"], ["female", "male"]),
+        (["women", "men"], ["women", "men"]),
+        (["female", "men"], ["female", "men"]),
+        (["a", "b", "c"], "data.classes names 3 folders, a, b, c, but the model's classes are female, male"),
+        (["male", "men"], "data.classes has 'male' in the place of another class"),
+    ],
+)
+def test_folders_never_exchange_the_classes(given, folders):
+    if isinstance(folders, list):
+        assert class_folders(given, ["female", "male"]) == folders
+        return
+    with pytest.raises(ValueError, match=folders):
+        class_folders(given, ["female", "male"])
+
+
+def test_of_ready_parts_the_test_part_is_taken(tmp_path):
+    make_faces(tmp_path / "faces" / "Training", count=4, wrong=0)
+    make_faces(tmp_path / "faces" / "test", count=2, wrong=2)
+    selection = select(tmp_path, tmp_path / "faces")
+    assert (selection.part, len(selection.names), selection.seen) == ("test", 4, None)
+    assert len(select(tmp_path, tmp_path / "faces", part="train").names) == 8
+    assert len(select(tmp_path, tmp_path / "faces", part="all").names) == 12
+
+
 def test_a_class_without_pictures_has_no_accuracy(tmp_path, capsys):
     root = make_faces(tmp_path / "faces", count=6, wrong=0)
     shutil.rmtree(root / "male")
@@ -305,6 +358,45 @@ def test_mistakes_are_said_in_one_line_and_leave_nothing(tmp_path, capsys, optio
     assert message in error
     assert [line for line in error.splitlines() if not line.startswith("no pictures in")] == [error.splitlines()[-1]]
     assert not list(tmp_path.glob("evaluate_*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("metrics.json", '{"val/acc": 0.9}'), ("metrics.json", "[1]"), ("MODEL_CARD.md", "# Mine"), ("report.html", "")],
+)
+def test_files_that_others_wrote_are_not_overwritten(tmp_path, name, content):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text(content)
+    with pytest.raises(
+        ValueError, match=f"{name}' exists and was not written by this command; give another output_dir"
+    ):
+        evaluate(tmp_path, SAMPLE)
+    assert (tmp_path / "out" / name).read_text() == content
+
+
+def test_reports_of_one_second_get_folders_of_their_own(tmp_path):
+    folders = set()
+    for _ in range(3):
+        folder = choose_folder(None, tmp_path, "evaluate")
+        folder.mkdir()
+        folders.add(folder)
+    assert len(folders) == 3
+    assert choose_folder(tmp_path / "mine", tmp_path, "evaluate") == tmp_path / "mine"
+
+
+@pytest.mark.parametrize("content", ["- a list", "a: [", "\t"])
+def test_an_about_yaml_that_is_no_table_is_named(tmp_path, content):
+    (tmp_path / "about.yaml").write_text(content)
+    with pytest.raises(ValueError, match=r"about.yaml' .*model card"):
+        read_about(tmp_path / "about.yaml")
+
+
+def test_a_metadata_table_of_another_program_gives_its_groups(tmp_path):
+    root = make_faces(tmp_path / "faces", count=30, wrong=0)
+    rows = [f"{path.parent.name}\\{path.name};{index % 2}" for index, path in enumerate(root.glob("*/*.jpg"))]
+    (root / "metadata.csv").write_bytes("\r\n".join(["file_name;возраст", *rows, "a;b;c;d"]).encode("utf-16"))
+    columns = group_columns(select(tmp_path, root).names, read_metadata(root))
+    assert {column: len({*values}) for column, values in columns.items()} == {"возраст": 2}
 
 
 def test_card_of_the_bundled_model_says_what_was_measured(tmp_path):

@@ -13,6 +13,7 @@ from gender_recognizer.checks.labels import MIN_PICTURES, NUM_FOLDS
 from gender_recognizer.checks.looks import BLURRED, DARK
 from gender_recognizer.data.duplicates import NEAR_COPY
 from gender_recognizer.data.samples import IMBALANCE_WARNING
+from gender_recognizer.evaluation.output_folder import require_own_files
 from gender_recognizer.evaluation.pages import figure_image, thumbnail, write_page
 from gender_recognizer.labelling.records import Limits
 from gender_recognizer.pictures.names import drawable, printable
@@ -49,8 +50,7 @@ def write_check(summary: Mapping[str, Any], show: Show, show_other: Show | None,
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "check.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     left_out = certain_exclusions(summary)
-    lines = "".join(f"{line}\n" for line in exclude_lines(summary, left_out))
-    (folder / "exclude.txt").write_text(lines, encoding="utf-8", errors="surrogateescape")
+    (folder / "exclude.txt").write_bytes(exclude_file(summary))
     write_page(
         folder / "check.html",
         "check.html",
@@ -67,6 +67,19 @@ def write_check(summary: Mapping[str, Any], show: Show, show_other: Show | None,
         show=lambda name: _thumbnail(show, name),
         show_other=lambda name: _thumbnail(show_other or show, name),
     )
+
+
+def require_own_check(folder: Path) -> None:
+    """Refuse to overwrite what an earlier check did not write, and an exclude.txt in which a person chose names.
+
+    Raises:
+        ValueError: naming the file.
+    """
+    names = ("check.json", "check.html", "exclude.txt")
+    require_own_files(folder, names, "check.json", ("root", "exact_copies", "suspicious_labels"))
+    chosen = folder / "exclude.txt"
+    if chosen.exists() and chosen.read_bytes() != exclude_file(json.loads((folder / "check.json").read_bytes())):
+        raise ValueError(f"'{chosen}' was edited since it was written; give another output_dir, or move it")
 
 
 def _thumbnail(show: Show, name: str) -> Markup:
@@ -105,11 +118,17 @@ def doubtful(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield entry["file"], f"suspicious label, the most suspicious first; perhaps {entry['suggested']}"
 
 
+def exclude_file(summary: Mapping[str, Any]) -> bytes:
+    """Return the content of exclude.txt."""
+    lines = exclude_lines(summary, certain_exclusions(summary))
+    return "".join(f"{line}\n" for line in lines).encode(errors="surrogateescape")
+
+
 def exclude_lines(summary: Mapping[str, Any], left_out: Mapping[str, str]) -> Iterator[str]:
     """Yield the lines of exclude.txt: names to leave out, and as comments those that a person should decide on."""
     yield f"# Pictures of {printable(summary['root'])} to leave out, found by check_data.py on {summary['date']}."
-    yield "# python scripts/train.py data.root=... data.exclude=exclude.txt takes this file; this is a comment."
-    yield "# The files below that are comments are doubtful: take the '# ' away before a name to leave it out, too."
+    yield "# To use it: python scripts/train.py data.root=... data.exclude=exclude.txt. '# ' begins a comment."
+    yield "# The names in comments are doubtful: to leave one of these out as well, remove the '# ' in front of it."
     proposals: dict[str, str] = {}
     for name, reason in doubtful(summary):
         if name not in left_out:
@@ -124,7 +143,7 @@ def exclude_lines(summary: Mapping[str, Any], left_out: Mapping[str, str]) -> It
 
 
 def _line(name: str) -> str:
-    """Return a name as a line; one that begins like a comment gets `./` before it."""
+    """Return a name as a line; one that begins like a comment gets `./` in front of it."""
     if "\n" in name or name.endswith("\r"):
         return f"# -- no line can hold this name: {name!a}"
     return f"./{name}" if name.startswith("#") else name

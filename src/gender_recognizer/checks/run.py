@@ -1,7 +1,6 @@
 """Checking: a folder of pictures becomes a list of what is wrong with it, a page, and a list of what to leave out."""
 
 import sys
-import time
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -18,13 +17,15 @@ from gender_recognizer.checks.findings import (
     find_shared,
 )
 from gender_recognizer.checks.labels import extract_features
-from gender_recognizer.checks.report import certain_exclusions, write_check
+from gender_recognizer.checks.report import certain_exclusions, require_own_check, write_check
 from gender_recognizer.checks.settings import CheckSettings
 from gender_recognizer.data.default_root import find_root
 from gender_recognizer.data.duplicates import near_copies
-from gender_recognizer.data.samples import class_counts, read_metadata
+from gender_recognizer.data.samples import class_counts, ignored_endings, read_metadata
 from gender_recognizer.data.split import PARTS, Split, read_split
+from gender_recognizer.evaluation.output_folder import choose_folder
 from gender_recognizer.models.model_file import checkpoint_beside, find_model, load_classifier
+from gender_recognizer.pictures.listing import describe_endings
 from gender_recognizer.pictures.names import printable
 
 
@@ -34,10 +35,13 @@ def run(settings: CheckSettings) -> int:
     Raises:
         ValueError: the settings name no pictures, model, other folder or split, or one of the wrong kind.
     """
-    output = (settings.output_dir or settings.outputs / time.strftime("check_%Y-%m-%d_%H-%M-%S")).absolute()
+    output = choose_folder(settings.output_dir, settings.outputs, "check")
     summary = check_pictures(settings, output)
     if summary["across_parts"] and summary["across_parts"]["note"]:
         print_progress(f"note: {summary['across_parts']['note']}")
+    if summary["ignored_endings"]:
+        endings = describe_endings(summary["ignored_endings"])
+        print_progress(f"not taken for pictures because of their endings: {endings}")
     print(printable(describe(summary, output)))
     return 0
 
@@ -46,12 +50,14 @@ def check_pictures(settings: CheckSettings, output: Path) -> dict[str, Any]:
     """Check the pictures, write all that was found into a folder, and return it, as in check.json.
 
     Raises:
-        ValueError: the settings name no pictures, model, other folder or split, or one of the wrong kind.
+        ValueError: the settings name no pictures, model, other folder or split, or one of the wrong kind, or the folder
+            holds files of the same names that this did not write, or an exclude.txt that a person has edited.
     """
+    require_own_check(output)
     root = find_root(settings.data.root, settings.data.classes)
     checkpoint = find_checkpoint(settings.model_path, settings.outputs)
     other_root = None if settings.against is None else find_other(settings.against, root)
-    split = None if settings.split is None else find_parts(settings.split, root)
+    split = None if settings.split is None else require_split(settings.split, root)
     classifier, info = load_classifier(checkpoint)
     folder = CheckedFolder(root, settings.data.classes, settings.data.cache_dir)
     other = None if other_root is None else read_other(other_root, settings.data.cache_dir)
@@ -67,6 +73,7 @@ def check_pictures(settings: CheckSettings, output: Path) -> dict[str, Any]:
         "pictures": len(folder.names),
         "classes": class_counts(folder.targets, folder.classes),
         "metadata": check_metadata(folder, read_metadata(root)),
+        "ignored_endings": dict(ignored_endings(root, folder.classes)),
         "unreadable": [folder.entry(row, reason=why) for row, why in sorted(folder.unreadable.items())],
         **check_looks(folder),
         "exact_copies": find_exact_copies(folder),
@@ -107,7 +114,7 @@ def find_other(other: Path, root: Path) -> Path:
     return other
 
 
-def find_parts(path: Path, root: Path) -> Split:
+def require_split(path: Path, root: Path) -> Split:
     """Return the part of each picture in a run's split.csv, wherever the pictures lay then.
 
     Raises:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gender_recognizer.models.classes import check_classes
+
 
 @dataclass
 class CheckDataSettings:
@@ -50,8 +52,4 @@ class CheckSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        classes = self.data.classes
-        if not classes:
-            raise ValueError("data.classes is empty; expected a list of folders, such as [female,male]")
-        if twice := [name for name in classes if classes.count(name) > 1]:
-            raise ValueError(f"data.classes has '{twice[0]}' twice; expected different names")
+        self.data.classes = check_classes(self.data.classes, "data.classes", least=1)

@@ -12,7 +12,7 @@ import numpy as np
 
 from gender_recognizer.data.layouts import describe_layout, find_class_folder, find_parts
 from gender_recognizer.data.tables import decode_lines, read_table
-from gender_recognizer.pictures.listing import find_images
+from gender_recognizer.pictures.listing import Folder, describe_endings, find_images
 
 logger = logging.getLogger(__name__)
 
@@ -42,17 +42,42 @@ def list_samples(root: Path, classes: Sequence[str], need_all: bool = True) -> l
         ValueError: a class has no folder, or its folder holds no picture, and it needs some; or a file is of two
             classes.
     """
-    parts = [*find_parts(root, classes).values()] or [root]
-    folders = {name: [folder for part in parts if (folder := find_class_folder(part, name))] for name in classes}
+    folders = _class_folders(root, classes)
     found = {name: sorted(path for folder in folders[name] for path in find_images(folder)) for name in classes}
     for name in classes if need_all or not any(found.values()) else []:
         if not folders[name]:
             raise ValueError(f"no folder '{root / name}' for class '{name}': {describe_layout(root, classes)}")
         if not found[name]:
-            raise ValueError(f"no pictures in '{folders[name][0]}'; class '{name}' needs some")
+            ignored = describe_endings(ignored_endings(root, [name]))
+            there = f", only files that are not taken for pictures: {ignored}" if ignored else ""
+            raise ValueError(f"no pictures in '{folders[name][0]}'{there}; class '{name}' needs some")
     samples = [Sample(path, target) for target, name in enumerate(classes) for path in found[name]]
     _refuse_two_labels(samples, classes)
     return samples
+
+
+def ignored_endings(root: Path, classes: Sequence[str]) -> Counter[str]:
+    """Return how many files beside those of `list_samples` are not taken for pictures, by their endings, "" for none.
+
+    Files of a kind that lies among pictures and that nobody takes for one are not counted.
+
+    Args:
+        root: folder that holds a folder of pictures for each class, or ready parts.
+        classes: names of the class folders.
+    """
+    endings: Counter[str] = Counter()
+    for folders in _class_folders(root, classes).values():
+        for path in folders:
+            folder = Folder(path, follow_links=True)
+            for _ in folder:
+                pass
+            endings += folder.ignored_endings
+    return endings
+
+
+def _class_folders(root: Path, classes: Sequence[str]) -> dict[str, list[Path]]:
+    parts = [*find_parts(root, classes).values()] or [root]
+    return {name: [folder for part in parts if (folder := find_class_folder(part, name))] for name in classes}
 
 
 def _refuse_two_labels(samples: Sequence[Sample], classes: Sequence[str]) -> None:

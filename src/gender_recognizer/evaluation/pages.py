@@ -13,6 +13,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from PIL import Image
 
+from gender_recognizer.pictures.listing import describe_endings
 from gender_recognizer.pictures.names import markdown, markdown_code, printable
 
 
@@ -34,7 +35,12 @@ _templates = {
     ".md": Environment(loader=_loader, undefined=StrictUndefined, trim_blocks=True),
 }
 for _environment in _templates.values():
-    _environment.filters |= {"percent": _percent, "markdown": markdown, "code": markdown_code}
+    _environment.filters |= {
+        "percent": _percent,
+        "markdown": markdown,
+        "code": markdown_code,
+        "endings": describe_endings,
+    }
 
 
 def write_page(path: Path, template: str, **values: Any) -> None:

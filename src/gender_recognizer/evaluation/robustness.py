@@ -1,4 +1,4 @@
-"""How a model does when pictures are framed or spoilt otherwise: the same changes for every model, drawn by name.
+"""How a model does when pictures are framed differently or spoilt: the same changes for every model, drawn by name.
 
 The changes act on the decoded picture at its own size, before the one loader makes 100x80 pixels of it.
 """

@@ -16,6 +16,7 @@ from gender_recognizer.data.samples import read_metadata
 from gender_recognizer.evaluation.comparison import compare
 from gender_recognizer.evaluation.groups import by_group, group_columns, paired_columns
 from gender_recognizer.evaluation.metrics import evaluate
+from gender_recognizer.evaluation.output_folder import choose_folder, require_own_files
 from gender_recognizer.evaluation.report import (
     Results,
     log_to_tensorboard,
@@ -30,6 +31,7 @@ from gender_recognizer.evaluation.selection import Selection, count_seen, find_s
 from gender_recognizer.evaluation.settings import EvaluateSettings
 from gender_recognizer.models.model_file import find_model
 from gender_recognizer.models.predictor import Predictor, available_cores, choose_device, load_predictor
+from gender_recognizer.pictures.listing import describe_endings
 from gender_recognizer.pictures.names import printable
 from gender_recognizer.training.figures import worst_errors
 
@@ -37,6 +39,9 @@ EXPLAINED = 24
 """Worst errors, and as many random pictures, that are explained."""
 
 BATCH = 256
+
+WRITTEN = ("report.html", "metrics.json", "MODEL_CARD.md", "tensorboard")
+"""What an evaluation writes into its folder."""
 
 
 class LoadedModel(NamedTuple):
@@ -53,8 +58,8 @@ def run(settings: EvaluateSettings) -> int:
     Raises:
         ValueError: the settings name no model of ours, no pictures, or a part that there is not.
     """
-    folder = settings.output_dir or settings.outputs / time.strftime("evaluate_%Y-%m-%d_%H-%M-%S")
-    print_result(evaluate_model(settings, folder), folder.absolute())
+    folder = choose_folder(settings.output_dir, settings.outputs, "evaluate")
+    print_result(evaluate_model(settings, folder), folder)
     return 0
 
 
@@ -62,8 +67,10 @@ def evaluate_model(settings: EvaluateSettings, folder: Path) -> dict[str, Any]:
     """Evaluate a model, write all that comes of it into a folder, and return the numbers, those of metrics.json.
 
     Raises:
-        ValueError: the settings name no model of ours, no pictures, or a part that there is not.
+        ValueError: the settings name no model of ours, no pictures, or a part that there is not, or the folder holds
+            files of the same names that this did not write.
     """
+    require_own_files(folder, WRITTEN, "metrics.json", ("model", "data", "measured", "confusion"))
     model, *others = (load_model(path, settings) for path in [settings.model_path, *settings.compare])
     for other in others:
         require_same_classes(other, model)
@@ -233,6 +240,8 @@ def print_result(summary: dict[str, Any], folder: Path) -> None:
         print_note(f"note: {note}")
     if data["unreadable"]:
         print_note(f"{len(data['unreadable']):,} of the files could not be read; the report names them.")
+    if ignored := data["ignored_endings"]:
+        print_note(f"not taken for pictures because of their endings: {describe_endings(ignored)}")
     value, low, high = (100 * accuracy[name] for name in ("value", "low", "high"))
     line = (
         f"{model['file']} on {data['pictures']:,} pictures of {data['name']} ({data['part']}): accuracy {value:.2f} % "

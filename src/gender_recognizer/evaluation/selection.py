@@ -1,6 +1,6 @@
 """Which pictures a model is evaluated on: if it is known, those that did not train it; if it is not, that is said."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,8 @@ import numpy as np
 
 from gender_recognizer.data.cache import open_pictures
 from gender_recognizer.data.default_root import find_root
+from gender_recognizer.data.layouts import find_parts
+from gender_recognizer.data.samples import ignored_endings
 from gender_recognizer.data.split import Split, read_split
 from gender_recognizer.evaluation.settings import EvaluateSettings
 from gender_recognizer.models.model_file import BUNDLED_MODEL, ModelInfo
@@ -31,6 +33,7 @@ class Selection:
         seen: how many of them trained the model or chose among its epochs; None where that is not known.
         notes: what to know before believing the numbers.
         unreadable: reason by name.
+        ignored_endings: how many other files lie there whose endings are not those of pictures, by ending.
     """
 
     root: Path
@@ -42,6 +45,7 @@ class Selection:
     seen: int | None
     notes: list[str]
     unreadable: dict[str, str]
+    ignored_endings: dict[str, int]
 
     @property
     def paths(self) -> list[Path]:
@@ -58,6 +62,7 @@ class Selection:
             "classes": dict(zip(classes, counts, strict=True)),
             "seen_in_training": self.seen,
             "unreadable": self.unreadable,
+            "ignored_endings": self.ignored_endings,
             "notes": self.notes,
         }
 
@@ -73,11 +78,17 @@ def select_pictures(settings: EvaluateSettings, model: Path, info: ModelInfo) ->
     Raises:
         ValueError: there are none, or there is no such part.
     """
-    root, classes = find_root(settings.data.root, info.classes), info.classes
-    cache, paths, targets = open_pictures(root, classes, settings.data.cache_dir, need_all=False)
+    classes = info.classes
+    folders = class_folders(settings.data.classes, classes)
+    root = find_root(settings.data.root, folders)
+    cache, paths, targets = open_pictures(root, folders, settings.data.cache_dir, need_all=False)
     names = [path.relative_to(root).as_posix() for path in paths]
     split = find_split(settings.split, model, info, root)
-    rows, part = _choose_rows(names, split, settings, root)
+    ready = {folder.name: part for part, folder in find_parts(root, folders).items()}
+    parts = split.parts or {name: ready.get(name.partition("/")[0], "") for name in names}
+    if settings.part != "all":
+        _require_parts(settings, split, known=bool(ready))
+    rows, part = _choose_rows(names, parts, settings.part, root)
     unreadable = {names[row]: cache.unreadable[row] for row in rows if row in cache.unreadable}
     rows = np.setdiff1d(rows, list(cache.unreadable))
     if not len(rows):
@@ -85,7 +96,28 @@ def select_pictures(settings: EvaluateSettings, model: Path, info: ModelInfo) ->
     chosen = [names[row] for row in rows]
     seen = count_seen(chosen, split)
     notes = [*_seen_notes(split, seen), *_missing_notes(classes, targets[rows])]
-    return Selection(root, chosen, cache.images, rows, targets[rows], part, seen, notes, unreadable)
+    ignored = dict(ignored_endings(root, folders))
+    return Selection(root, chosen, cache.images, rows, targets[rows], part, seen, notes, unreadable, ignored)
+
+
+def class_folders(given: Sequence[str] | None, classes: Sequence[str]) -> list[str]:
+    """Return the names of the folders of a model's classes, in the order of the classes.
+
+    Args:
+        given: names in that order, or the classes' own in any order; None for the classes' own.
+        classes: names of the model's classes.
+
+    Raises:
+        ValueError: there are more or fewer, or one is the name of another class.
+    """
+    if given is None or {*given} == {*classes}:
+        return list(classes)
+    wanted = f"the model's classes are {', '.join(classes)}; name the folder of each, in this order"
+    if len(given) != len(classes):
+        raise ValueError(f"data.classes names {len(given)} folders, {', '.join(given)}, but {wanted}")
+    if wrong := [name for name, own in zip(given, classes, strict=True) if name != own and name in classes]:
+        raise ValueError(f"data.classes has '{wrong[0]}' in the place of another class: {wanted}")
+    return list(given)
 
 
 def find_split(given: Path | None, model: Path, info: ModelInfo, root: Path) -> Split:
@@ -127,17 +159,28 @@ def _unknown_note(model: Path, info: ModelInfo, root: Path) -> str | None:
     )
 
 
-def _choose_rows(names: Sequence[str], split: Split, settings: EvaluateSettings, root: Path) -> tuple[np.ndarray, str]:
+def _require_parts(settings: EvaluateSettings, split: Split, known: bool) -> None:
+    """Refuse to go on where a split or a part is asked for and nothing is known of either.
+
+    Raises:
+        ValueError: saying what is not known.
+    """
+    if split.matched != "none":
+        return
+    why = split.note or "there is no split.csv"
+    if settings.split is not None:
+        raise ValueError(f"split '{settings.split}' is given, but no split of these pictures is known: {why}")
+    if settings.part != "auto" and not known:
+        raise ValueError(f"part is '{settings.part}', but no split of these pictures is known: {why}")
+
+
+def _choose_rows(names: Sequence[str], part_of: Mapping[str, str], part: str, root: Path) -> tuple[np.ndarray, str]:
     """Return which pictures to evaluate on, and which part of a split they are.
 
     Raises:
-        ValueError: a part or a split is asked for, and no picture is in it.
+        ValueError: the part that is asked for has no picture.
     """
-    parts = np.array([split.parts.get(name, "") for name in names])
-    part = settings.part
-    if part != "all" and split.matched == "none" and (settings.split is not None or part != "auto"):
-        wanted = f"split '{settings.split}' is given" if settings.split is not None else f"part is '{part}'"
-        raise ValueError(f"{wanted}, but no split of these pictures is known: {split.note or 'there is no split.csv'}")
+    parts = np.array([part_of.get(name, "") for name in names])
     if part == "auto":
         part = "test" if "test" in parts else "all"
     rows = np.arange(len(names)) if part == "all" else np.flatnonzero(parts == part)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gender_recognizer.models.classes import check_classes
+
 PARTS = ("auto", "all", "train", "validation", "test")
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -13,11 +15,13 @@ class EvaluateDataSettings:
 
     Attributes:
         root: holds one folder of pictures for each class of the model; metadata.csv there gives groups.
+        classes: names of these folders, in the order of the model's classes; None where they are the classes' names.
         name: what to call them in the report; None for the folder's name.
         cache_dir: where decoded pictures are kept.
     """
 
     root: Path = Path("data")
+    classes: list[str] | None = None
     name: str | None = None
     cache_dir: Path = Path("outputs/cache")
 
@@ -34,13 +38,14 @@ class EvaluateSettings:
 
     Attributes:
         data: the pictures: data.root holds one folder for each class of the model, and perhaps a metadata.csv that
-            gives groups; data.name is what the report calls them; data.cache_dir keeps them decoded.
+            gives groups; data.classes names these folders, in the order of the model's classes, where they are called
+            differently; data.name is what the report calls the pictures; data.cache_dir keeps them decoded.
         model_path: .onnx or .ckpt file; None for the bundled model, latest for the best checkpoint of the newest run.
         compare: further model files, tested against the first on the same pictures.
         part: train, validation, test or all; auto is test if the model's run has a split of these pictures, else all.
         split: split.csv of a training run; None for that of the run the model lies in, if there is one.
         explain: show which parts of a picture speak for its label.
-        robustness: how it does when pictures are framed otherwise, turned, blurred, dark; takes 13 times as long.
+        robustness: how it does when pictures are framed differently, turned, blurred or dark; takes 13 times as long.
         num_draws: bootstrap resamples, 100 or more.
         seed: of the resamples and of the random pictures that are explained.
         device: auto, cpu or cuda.
@@ -65,6 +70,8 @@ class EvaluateSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
+        if self.data.classes is not None:
+            self.data.classes = check_classes(self.data.classes, "data.classes")
         if self.part not in PARTS:
             raise ValueError(f"part is '{self.part}'; expected {', '.join(PARTS)}")
         if self.device not in DEVICES:

@@ -7,21 +7,23 @@ MAX_LENGTH = 100
 """Characters of the longest class name: it is printed, drawn and written into result files."""
 
 
-def check_classes(classes: Any, name: str = "classes") -> list[str]:
+def check_classes(classes: Any, name: str = "classes", least: int = 2) -> list[str]:
     """Return the names of classes as strings; numbers become names.
 
     Args:
-        classes: a list or tuple of two or more different names. Each is the name of a folder.
+        classes: a list or tuple of different names. Each is the name of a folder.
         name: of the option or field, for the message.
+        least: how many there must be; to look at pictures one is enough.
 
     Raises:
-        ValueError: it is no list, has fewer than two names, one twice, or one that cannot name a folder.
+        ValueError: it is no list, has too few names, one twice, or one that cannot name a folder.
     """
     if isinstance(classes, str) or not isinstance(classes, Sequence):
         raise ValueError(f"{name} is {_shown(classes)}; expected a list of names such as [female,male]")
     names = [_check_name(value, name) for value in classes]
-    if len(names) < 2:
-        raise ValueError(f"{name} is {_shown(names)}; expected two or more names such as [female,male]")
+    if len(names) < least:
+        wanted = "two or more names" if least > 1 else "a name or more,"
+        raise ValueError(f"{name} is {_shown(names)}; expected {wanted} such as [female,male]")
     if twice := [value for value in names if names.count(value) > 1]:
         raise ValueError(f"{name} has {_shown(twice[0])} twice; expected different names")
     return names
