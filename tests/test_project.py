@@ -5,7 +5,6 @@ import pytest
 from conftest import PROJECT, run, train_settings
 from packaging.requirements import Requirement
 
-from gender_recognizer.data.augment import Augmentation
 from gender_recognizer.models.classifier import GenderClassifier
 from gender_recognizer.training.fine_tuning import resolve_start
 
@@ -28,8 +27,7 @@ def test_experiments_fit_the_options_there_are(name):
     settings = resolve_start(train_settings(f"experiment={name}", shrink=False))
     if "pretrained" in settings.model:
         settings.model["pretrained"] = False
-    Augmentation(**settings.data["augmentation"])
-    classifier = GenderClassifier(settings.data["classes"], settings.model, **vars(settings.classifier))
+    classifier = GenderClassifier(settings.data.classes, settings.model, **vars(settings.classifier))
     assert any(parameter.requires_grad for parameter in classifier.parameters())
 
 

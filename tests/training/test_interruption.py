@@ -43,7 +43,7 @@ class Interrupt(Callback):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_the_best_model_so_far_is_exported_and_the_run_can_go_on(settings, exports, caplog, workers):
-    settings.data["num_workers"] = workers
+    settings.data.num_workers = workers
     handler = signal.getsignal(signal.SIGINT)
     interrupt = Interrupt(epoch=2)
     with caplog.at_level(logging.WARNING), pytest.raises(KeyboardInterrupt):

@@ -44,7 +44,7 @@ def test_the_library_trains_the_network_of_the_command(tmp_path):
     make_colour_data(tmp_path / "data", count=3, wrong=0)
     networks = []
     for settings in (TrainSettings(), train_settings(shrink=False)):
-        settings.data |= {"root": tmp_path / "data", "cache_dir": tmp_path / "cache"}
+        settings.data.root, settings.data.cache_dir = tmp_path / "data", tmp_path / "cache"
         settings = resolve_start(settings)
         networks.append((build_classifier(settings, build_data(settings)), settings))
     shapes = [{name: value.shape for name, value in network.state_dict().items()} for network, _ in networks]

@@ -47,7 +47,7 @@ def test_a_study_goes_on_and_prunes_what_is_worse_than_the_median(tmp_path, monk
     assert len(trainings.seen) == 5
     for trial, seen in zip(study.trials, trainings.seen, strict=True):
         assert 1e-4 <= seen.classifier.lr == trial.params["classifier.lr"] <= 1e-2
-        assert seen.data["batch_size"] in (8, 16)
+        assert seen.data.batch_size in (8, 16)
         assert seen.model["depth"] in (1, 2)
         assert seen.run_dir == tmp_path / "study" / str(trial.number)
     assert settings.classifier.lr is None

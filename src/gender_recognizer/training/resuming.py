@@ -49,7 +49,7 @@ def find_checkpoint(settings: TrainSettings, run_dir: Path) -> Path | None:
     if not path.is_file():
         raise ValueError(f"ckpt_path '{path}' does not exist")
     made_for = load_classifier(path)[0].hparams
-    if not same_network(made_for["network"], settings.model) or made_for["classes"] != settings.data["classes"]:
+    if not same_network(made_for["network"], settings.model) or made_for["classes"] != settings.data.classes:
         raise ValueError(
             f"ckpt_path '{path}' is a {made_for['network']} for {made_for['classes']}; go on with the same options"
         )

@@ -155,22 +155,20 @@ def finish(
 
 def build_data(settings: TrainSettings) -> FaceDataModule:
     """Return the data module; without pictures of the user's own, that of the sample, and say so."""
-    options = dict(settings.data)
-    default = Path(options.pop("root"))
-    root = find_root(default, options["classes"])
-    if root != default:
-        options["batch_size"] = min(options["batch_size"], 16)
-    test_root, exclude = options.pop("test_root"), options.pop("exclude")
-    augmentation = options.pop("augmentation")
+    options = settings.data
+    root = find_root(options.root, options.classes)
+    batch_size = options.batch_size if root == options.root else min(options.batch_size, 16)
+    augmentation = None if options.augmentation is None else Augmentation(**vars(options.augmentation))
+    guide = partial(teach, paths=settings.teachers, classes=options.classes) if settings.teachers else None
+    names = ("classes", "test_root", "split", "split_fractions", "split_seed", "shuffle", "num_workers", "exclude")
     return FaceDataModule(
         root,
-        Path(options.pop("cache_dir")),
-        test_root=None if test_root is None else Path(test_root),
-        exclude=None if exclude is None else Path(exclude),
-        guide=partial(teach, paths=settings.teachers, classes=list(options["classes"])) if settings.teachers else None,
-        augmentation=None if augmentation is None else Augmentation(**augmentation),
+        options.cache_dir,
+        batch_size=batch_size,
+        augmentation=augmentation,
         seed=settings.seed,
-        **options,
+        guide=guide,
+        **{name: getattr(options, name) for name in names},
     )
 
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gender_recognizer.data.settings import DataSettings
+
 
 @dataclass
 class ClassifierSettings:
@@ -39,40 +41,6 @@ class ClassifierSettings:
                 raise ValueError(f"classifier.{name} is {weight}; expected a number from 0 up")
 
 
-def default_data() -> dict[str, Any]:
-    """Return the options of the pictures."""
-    augmentation = {
-        "scale": [0.8, 1.25],
-        "aspect": 0.1,
-        "shift": 0.1,
-        "rotation": 15,
-        "reframe": 0.5,
-        "reframe_scale": [0.38, 1.6],
-        "reframe_aspect": 0.4,
-        "reframe_rotation": 25,
-        "light": 0.35,
-        "dark": 0.1,
-        "grey": 0.1,
-        "coarse": 0.15,
-        "noise": 0.1,
-        "erase": 0.25,
-    }
-    return {
-        "root": "data",
-        "test_root": None,
-        "exclude": None,
-        "classes": ["female", "male"],
-        "cache_dir": "outputs/cache",
-        "split": "grouped",
-        "split_fractions": [0.8, 0.1, 0.1],
-        "split_seed": 0,
-        "batch_size": 64,
-        "shuffle": True,
-        "num_workers": 0,
-        "augmentation": augmentation,
-    }
-
-
 def default_trainer() -> dict[str, Any]:
     """Return the arguments of Lightning's trainer."""
     return {"accelerator": "auto", "devices": 1, "max_epochs": None, "precision": "auto"}
@@ -90,7 +58,7 @@ class TrainSettings:
     keeps the best model so far.
 
     Attributes:
-        data: the pictures, as configs/data/*.yaml explain.
+        data: the pictures.
         model: name and options of the network, as configs/model/*.yaml explain. Empty, as where no option of model is
             given: the network of the weights in init_from, else smallcnn.
         trainer: arguments of Lightning's Trainer. `max_epochs: null` is 30 from random weights and 10 from trained
@@ -108,13 +76,13 @@ class TrainSettings:
     Exit codes: 0 done, 1 internal error, 2 wrong usage, 3 a run of a sweep failed, 130 stopped.
     """
 
-    data: dict[str, Any] = field(default_factory=default_data)
+    data: DataSettings = field(default_factory=DataSettings)
     model: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] = field(default_factory=default_trainer)
     classifier: ClassifierSettings = field(default_factory=ClassifierSettings)
     seed: int = 0
     init_from: str | None = None
-    teachers: list[str] = field(default_factory=list)
+    teachers: list[Path] = field(default_factory=list)
     ckpt_path: str | None = None
     outputs: Path = Path("outputs")
     early_stopping_patience: int = 15

@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,9 @@ def suggest(trial: "optuna.Trial", settings: TuneSettings, run_dir: Path) -> Tra
     Raises:
         ValueError: an option is unknown, or its range makes no sense.
     """
-    options = {field.name: copy.deepcopy(getattr(settings, field.name)) for field in fields(TrainSettings)}
+    options: dict[str, Any] = {
+        field.name: copy.deepcopy(getattr(settings, field.name)) for field in fields(TrainSettings)
+    }
     for option, space in settings.tune.search.items():
         *groups, name = option.split(".")
         place = options
@@ -105,6 +107,8 @@ def suggest(trial: "optuna.Trial", settings: TuneSettings, run_dir: Path) -> Tra
         if name not in place:
             raise ValueError(f"tune.search names '{option}', which is no option of train.py")
         place[name] = _draw(trial, option, space)
+    for name in ("data", "classifier"):
+        options[name] = replace(options[name])  # which checks them again
     return TrainSettings(**options | {"run_dir": run_dir})
 
 
