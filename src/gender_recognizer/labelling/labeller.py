@@ -125,7 +125,7 @@ class Labeller:
             files: what to read.
             contents: what is in them, where they were read already.
         """
-        given = contents or [None] * len(files)
+        given: Sequence[bytes | None] = contents or [None] * len(files)
         return self.label_pictures(
             [pair for file, content in zip(files, given, strict=True) for pair in self.reader.read(file, content)]
         )

@@ -113,9 +113,9 @@ def _start_reading(limits: Limits, detector: Detector | None, fetch: Fetch | Non
     """Return a task that turns files into pairs of records and pictures."""
     reader, fetch = Reader(limits, detector), fetch or _open
 
-    def read(files: list[File], note: Callable[[int], None]) -> list[Any]:
+    def read(batch: list[Any], note: Callable[[int], None]) -> list[Any]:
         pairs: list[Pair] = []
-        for position, (file, content) in enumerate(fetch(files)):
+        for position, (file, content) in enumerate(fetch(batch)):
             note(position)
             pairs += reader.read(file, content)
             note(-1)
@@ -130,7 +130,7 @@ def _start_labelling(
     """Return a task that turns files into records, and what the model says of itself."""
     labeller = Labeller(load_predictor(path), limits, detector)
     read, _ = _start_reading(limits, labeller.reader.detector, fetch)
-    return (lambda files, note: labeller.label_pictures(read(files, note))), labeller.predictor.info
+    return (lambda batch, note: labeller.label_pictures(read(batch, note))), labeller.predictor.info
 
 
 def _open(files: list[File]) -> Iterator[tuple[File, None]]:

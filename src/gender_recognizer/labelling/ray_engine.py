@@ -134,7 +134,7 @@ class RayEngine:
         import ray
 
         options: dict[str, Any] = {"num_cpus": 1, "num_gpus": 1 if self._device == "cuda" else 0}
-        actor = ray.remote(**options)(_Actor).remote(*self._arguments)
+        actor: Any = ray.remote(**options)(_Actor).remote(*self._arguments)
         self._actors.append(actor)
 
         def add(ready: Any) -> None:
@@ -194,11 +194,10 @@ def _join(address: str | None, listen: bool) -> tuple[Any, bool]:
         raise ValueError("engine=ray needs the extra ray: pip install 'gender_recognizer[ray]'") from None
     leave = not ray.is_initialized()
     _require_answer(address)
-    options = {"include_dashboard": False} if address is None and leave else {}
+    options: dict[str, Any] = {"include_dashboard": False} if address is None and leave else {}
+    options |= {"ignore_reinit_error": True, "log_to_driver": False, "logging_level": "ERROR"}
     try:
-        context = ray.init(
-            address or "local", ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR", **options
-        )
+        context: Any = ray.init(address or "local", **options)
     except Exception as error:  # Ray raises almost any type
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         if address is None:

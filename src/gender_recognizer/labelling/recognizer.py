@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Literal, TypeVar, overload
 
 import numpy as np
 from PIL import Image
@@ -21,8 +21,11 @@ from gender_recognizer.pictures.listing import File, Folder
 Source = str | os.PathLike[str] | File | np.ndarray | Image.Image
 """A file, an array uint8 RGB `(H, W, 3)`, or a Pillow image."""
 
+One = TypeVar("One")
+"""What one picture gives: a record, or with `faces="crop"` a list of them."""
 
-class Recognizer:
+
+class Recognizer(Generic[One]):
     """A trained model, ready to label pictures.
 
         from gender_recognizer import Recognizer
@@ -33,6 +36,47 @@ class Recognizer:
         classes: names of the classes.
         predictor: the model; its `info` is what the file says of itself, and `saliency.saliency_maps` takes it.
     """
+
+    @overload
+    def __init__(
+        self: "Recognizer[Record]",
+        model_path: str | os.PathLike[str] | None = None,
+        device: str = "auto",
+        batch_size: int = 32,
+        num_threads: int | None = None,
+        target_accuracy: float | None = None,
+        faces: Literal["none", "largest"] = "none",
+        detector: Detector | None = None,
+        **limits: Any,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: "Recognizer[list[Record]]",
+        model_path: str | os.PathLike[str] | None = None,
+        device: str = "auto",
+        batch_size: int = 32,
+        num_threads: int | None = None,
+        target_accuracy: float | None = None,
+        *,
+        faces: Literal["crop"],
+        detector: Detector | None = None,
+        **limits: Any,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: "Recognizer[Any]",
+        model_path: str | os.PathLike[str] | None = None,
+        device: str = "auto",
+        batch_size: int = 32,
+        num_threads: int | None = None,
+        target_accuracy: float | None = None,
+        *,
+        faces: str,
+        detector: Detector | None = None,
+        **limits: Any,
+    ) -> None: ...
 
     def __init__(
         self,
@@ -72,7 +116,13 @@ class Recognizer:
         self._batch_size, self._num_threads = batch_size, num_threads or available_cores()
         self.classes = self.predictor.info.classes
 
-    def label(self, pictures: Source | Sequence[Source]) -> Record | list[Record]:
+    @overload
+    def label(self, pictures: list[Any] | tuple[Any, ...]) -> list[Record]: ...
+
+    @overload
+    def label(self, pictures: Source) -> One: ...
+
+    def label(self, pictures: Any) -> Any:
         """Return the record of a picture, or the records of a list of pictures.
 
         A file that cannot be read gives a record with status `failed` and the reason. With `faces="crop"` a single

@@ -66,8 +66,9 @@ class WorkerProcess:
                 forked. A ValueError that it raises is raised by `wait`.
             limits: `max_seconds` for each item; the memory that the process may take follows from the others.
         """
-        self._limits, self._answer = limits, None
-        context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        self._limits = limits
+        self._answer: Any = None
+        context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
         self._progress = mmap.mmap(-1, 16) if sys.platform == "linux" else RawArray("d", 2)
         self._connection, theirs = context.Pipe()
         arguments = (start, limits, theirs, self._progress)
@@ -187,7 +188,12 @@ def _serve(start: Start, limits: Limits, connection: Connection, progress: Any) 
 def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+    def wait_and_end() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait_and_end, daemon=True).start()
 
 
 BYTES_A_PIXEL = 24
