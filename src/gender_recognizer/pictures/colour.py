@@ -6,7 +6,7 @@ its white; what it does right is left to it.
 
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
@@ -130,10 +130,11 @@ def correct_planes(image: Image.Image) -> None:
     """Make an opened TIFF that stores 16-bit colours one after the other be read so; Pillow takes them for 8-bit."""
     tags = _tags(image)
     if tags.get(_PLANES) == 2 and tags.get(_BITS, ())[:1] == (16,) and image.mode in ("RGB", "RGBA", "CMYK"):
-        end = ";16L" if tags.prefix == b"II" else ";16B"  # type: ignore[attr-defined]
-        image.tile = [  # type: ignore[attr-defined]
+        end = ";16L" if getattr(tags, "prefix", b"") == b"II" else ";16B"
+        tiles = getattr(image, "tile", [])
+        tiles[:] = [
             tile._replace(args=(tile.args[0] + end, *tile.args[1:])) if len(tile.args[0]) == 1 else tile
-            for tile in image.tile  # type: ignore[attr-defined]
+            for tile in tiles
         ]
 
 
@@ -150,11 +151,13 @@ def keep_deep_colour(image: Image.Image, reopen: Callable[[], Image.Image]) -> N
         reopen: opens it anew.
     """
     image.load()
-    if max(high for _, high in image.getextrema()[:3]) >= 1 << (_DEPTHS[-2] - 8):
+    extrema = cast("tuple[tuple[int, int], ...]", image.getextrema())
+    if max(high for _, high in extrema[:3]) >= 1 << (_DEPTHS[-2] - 8):
         return
     lower = reopen()
     correct_planes(lower)
-    lower.tile = [tile._replace(args=_other_bytes(tile.args)) for tile in lower.tile]
+    tiles = getattr(lower, "tile", [])
+    tiles[:] = [tile._replace(args=_other_bytes(tile.args)) for tile in tiles]
     values = np.asarray(image).astype(np.uint16) << 8 | np.asarray(lower)
     depth = _depth(int(values[..., :3].max()), {})
     image.paste(Image.fromarray(np.minimum(values >> (depth - 8), 255).astype(np.uint8)))

@@ -96,10 +96,12 @@ def _check_boxes(file: BinaryIO, max_pixels: int) -> None:
         file.seek(start)
         content = file.read(length)
         for found in re.finditer(rb"ispe....(........)", content, re.DOTALL):
-            check_size(*struct.unpack(">II", found[1]), max_pixels)
+            width, height = struct.unpack(">II", found[1])
+            check_size(width, height, max_pixels)
         for found in re.finditer(rb"(?:av01|hvc1|hev1).{24}(....)", content, re.DOTALL):
             if name == b"moov":
-                check_size(*struct.unpack(">HH", found[1]), max_pixels)
+                width, height = struct.unpack(">HH", found[1])
+                check_size(width, height, max_pixels)
 
 
 def _read_boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
@@ -131,7 +133,8 @@ def _check_ico(file: BinaryIO, max_pixels: int) -> None:
             file.seek(entry[7])
             head = file.read(24)
             if head.startswith(b"\x89PNG"):
-                check_size(*struct.unpack_from(">II", head, 16), max_pixels)
+                width, height = struct.unpack_from(">II", head, 16)
+                check_size(width, height, max_pixels)
                 if check_chunks(file, entry[7]):
                     raise ValueError("an icon with very much metadata; save it anew with another program")
             else:

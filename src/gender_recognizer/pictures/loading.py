@@ -136,7 +136,7 @@ def read_picture(
     size = jpeg.read_plain_header(content)
     if size and size[0] * size[1] <= max_pixels and (image := jpeg.decode_shrunk(content, size, shape[::-1])):
         return Picture(_pixels(_shrunk(image, shape[::-1])), size)
-    return _read(file, max_pixels, allow_truncated, lambda image, file: _to_picture(image, file, shape=shape))
+    return _read(file, max_pixels, allow_truncated, lambda image, file: _to_picture(image, file, shape))
 
 
 def read_photograph(
@@ -162,7 +162,7 @@ def convert_picture(image: Image.Image) -> Picture:
     Raises:
         ValueError: its content is broken, or it has more than `MAX_PIXELS` pixels.
     """
-    return _decode(image, None, MAX_PIXELS, lambda image, file: _to_picture(image, file, draft=False))
+    return _decode(image, None, MAX_PIXELS, lambda image, file: _to_picture(image, file))
 
 
 def convert_photograph(image: Image.Image) -> Photograph:
@@ -217,8 +217,8 @@ def _decode(image: Image.Image, file: BinaryIO | None, max_pixels: int, finish: 
 
 
 def _decodes_slowly(image: Image.Image) -> bool:
-    tiles = getattr(image, "tile", None)  # none once it is decoded
-    return bool(tiles) and tiles[0].codec_name in SLOW_DECODERS
+    tiles = getattr(image, "tile", [])  # empty once it is decoded
+    return any(tile.codec_name in SLOW_DECODERS for tile in tiles[:1])
 
 
 def _rewound(file: BinaryIO) -> BinaryIO:
@@ -226,11 +226,9 @@ def _rewound(file: BinaryIO) -> BinaryIO:
     return file
 
 
-def _to_picture(
-    image: Image.Image, file: BinaryIO | None, draft: bool = True, shape: tuple[int, int] = IMAGE_SIZE
-) -> Picture:
+def _to_picture(image: Image.Image, file: BinaryIO | None, shape: tuple[int, int] = IMAGE_SIZE) -> Picture:
     size = image.size
-    return Picture(_pixels(_resized(image, draft, shape)), size, count_pages(image, file))
+    return Picture(_pixels(_resized(image, file, shape)), size, count_pages(image, file))
 
 
 def _to_photograph(image: Image.Image, file: BinaryIO | None, longest: int | None) -> Photograph:
@@ -244,13 +242,13 @@ def _to_photograph(image: Image.Image, file: BinaryIO | None, longest: int | Non
     return Photograph(upright, size, count_pages(image, file))
 
 
-def _resized(image: Image.Image, draft: bool, shape: tuple[int, int]) -> Image.Image:
+def _resized(image: Image.Image, file: BinaryIO | None, shape: tuple[int, int]) -> Image.Image:
     """Decode an opened picture and bring it to `shape` (height, width) in RGB, upright."""
     orientation = _load_orientation(image)
     size = shape if orientation >= 5 else shape[::-1]  # Pillow's order: width, height
     decoded = None
-    if draft and image.format == "JPEG" and image.mode == "RGB" and isinstance(image.fp, BytesIO):
-        decoded = jpeg.decode_shrunk(image.fp.getvalue(), image.size, size)
+    if image.format == "JPEG" and image.mode == "RGB" and isinstance(file, BytesIO):
+        decoded = jpeg.decode_shrunk(file.getvalue(), image.size, size)
     if decoded is None:
         image.draft("RGB", size)  # decodes a JPEG at half its size or less; does nothing once an image is loaded
         decoded = to_rgb(image)

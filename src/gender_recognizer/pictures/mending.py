@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from io import BytesIO
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from gender_recognizer.pictures import jpeg_segments, png
 from gender_recognizer.pictures.formats import find_format
@@ -42,7 +42,7 @@ def _correct_length(content: bytes) -> bytes | None:
 
 def _drop_tags(content: bytes) -> bytes | None:
     """Return a TIFF (not a BigTIFF) whose first page has no metadata: their tags are made such that none reads them."""
-    order = "little" if content.startswith(b"II") else "big"
+    order: Literal["little", "big"] = "little" if content.startswith(b"II") else "big"
     changed = bytearray(content)
     start = int.from_bytes(content[4:8], order)
     for entry in range(start + 2, start + 2 + 12 * int.from_bytes(content[start : start + 2], order), 12):

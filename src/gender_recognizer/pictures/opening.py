@@ -77,7 +77,7 @@ def open_picture(file: BinaryIO, max_pixels: int = MAX_PIXELS) -> Image.Image:
         return Image.open(file, formats=PILLOW_FORMATS)
     except Image.DecompressionBombError:
         raise ValueError(
-            f"more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels, Pillow's limit; shrink the picture"
+            f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels, Pillow's limit; shrink the picture"
         ) from None
     except MemoryError:
         raise ValueError("too little memory to open the picture") from None
