@@ -90,7 +90,7 @@ def option_types(settings: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for field in dataclasses.fields(settings):
         kind = _without_none(hints[field.name])
         yield prefix + field.name, kind
-        if dataclasses.is_dataclass(kind):
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
             yield from option_types(kind, f"{prefix}{field.name}.")
 
 
@@ -126,8 +126,10 @@ def _translate_inputs(bare: list[str], kinds: dict[str, Any], inputs: str | None
 
 def _translate(argument: str, kinds: dict[str, Any], sweeping: bool) -> str:
     """Return one override with its value in Hydra's grammar."""
-    prefix, key, value = OVERRIDE.fullmatch(argument).groups()
-    kind = Path if key in ("hydra.run.dir", "hydra.sweep.dir") else kinds.get(key)
+    match = OVERRIDE.fullmatch(argument)
+    assert match, "only what is an override comes here"
+    prefix, key, value = match.groups()
+    kind: Any = Path if key in ("hydra.run.dir", "hydra.sweep.dir") else kinds.get(key)
     item = typing.get_args(kind)[0] if typing.get_origin(kind) is list else None
     if value is None or value == "null" or (kind not in (str, Path) and item not in (str, Path)):
         return argument

@@ -98,7 +98,7 @@ def offered_models(model_path: str | None, host: str) -> dict[str, str | None]:
     if model_path == "latest":
         models = {LATEST: "latest", BUNDLED: None}
     elif model_path is not None:
-        models = {printable(Path(model_path).name): model_path} | models
+        models = {printable(Path(model_path).name): model_path, **models}
     return models | ({OTHER: None} if host in LOCAL else {})
 
 

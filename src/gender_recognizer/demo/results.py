@@ -105,7 +105,9 @@ def _card(record: Record, image: np.ndarray | None, saliency: np.ndarray | None)
         probability=record.probability,
         note=f"the first of {record.pages} pages" if record.pages else None,
         image=None if image is None else thumbnail(image, f"{record.file} as the network sees it"),
-        saliency=None if saliency is None else thumbnail(overlay(image, saliency), "what speaks for its label"),
+        saliency=None
+        if saliency is None or image is None
+        else thumbnail(overlay(image, saliency), "what speaks for its label"),
     )
 
 
@@ -113,8 +115,10 @@ def _explain(
     predictor: Predictor, records: Sequence[Record], images: Sequence[np.ndarray | None]
 ) -> dict[int, np.ndarray]:
     """Return the saliency map `(100, 80)` of each of the first pictures with a label, by its position."""
-    rows = [row for row, record in enumerate(records) if record.label][:MAX_EXPLAINED]
-    targets = np.array([predictor.info.classes.index(records[row].label) for row in rows], np.int64)
-    if not rows:
+    shown = [(row, record.label, image) for row, (record, image) in enumerate(zip(records, images))]
+    known = [(row, label, image) for row, label, image in shown if label and image is not None][:MAX_EXPLAINED]
+    if not known:
         return {}
-    return dict(zip(rows, saliency_maps(predictor, np.stack([images[row] for row in rows]), targets)))
+    rows, labels, pictures = zip(*known)
+    targets = np.array([predictor.info.classes.index(label) for label in labels], np.int64)
+    return dict(zip(rows, saliency_maps(predictor, np.stack(pictures), targets)))

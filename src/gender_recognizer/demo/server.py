@@ -65,7 +65,6 @@ def mount_page(app: FastAPI, settings: DemoSettings, store: UploadStore) -> Fast
     gradio.routes.DEFAULT_TEMP_DIR = str(store.incoming)  # read before, at its import; it makes a folder there
     blocks = build_blocks(Page(store, settings))
     blocks.has_launched = blocks.is_running = True  # else gradio does not check the files that its clients name
-    font = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
     return gradio.mount_gradio_app(
         app,
         blocks,
@@ -77,7 +76,9 @@ def mount_page(app: FastAPI, settings: DemoSettings, store: UploadStore) -> Fast
         mcp_server=False,
         pwa=False,
         show_error=False,
-        theme=gradio.themes.Default(primary_hue="indigo", **font),
+        theme=gradio.themes.Default(
+            primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+        ),
         css_paths=STYLE,
     )
 
@@ -118,7 +119,7 @@ def serve(settings: DemoSettings) -> None:
             uvicorn.Config(build_app(settings, store), log_level="warning", timeout_graceful_shutdown=1)
         )
         ending.server = server
-        server.handle_exit = ending  # its own ends in a trace on two Ctrl-C
+        server.handle_exit = ending  # type: ignore[method-assign,assignment]  # its own ends in a trace on two Ctrl-C
         _say_where(settings.host, listener.getsockname()[1])
         server.run(sockets=[listener])
         store.close()
