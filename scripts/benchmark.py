@@ -43,7 +43,7 @@ from gender_recognizer.labelling.local_engine import LocalEngine
 from gender_recognizer.labelling.records import Limits
 from gender_recognizer.labelling.result_log import ResultLog
 from gender_recognizer.models.model_file import BUNDLED_MODEL
-from gender_recognizer.models.predictor import Choice, available_cores, load_predictor
+from gender_recognizer.models.predictor import ChosenModel, available_cores, load_predictor
 from gender_recognizer.pictures.listing import Folder, find_images
 from gender_recognizer.pictures.loading import IMAGE_SIZE, load_image
 
@@ -112,7 +112,7 @@ def benchmark_folder(folder: Path, rounds: int) -> dict[str, Any]:
     global _engine
     with ProcessPoolExecutor(cores) as pool:
         list(pool.map(predict, [BATCH] * 4 * cores))
-        _engine = LocalEngine(Choice(BUNDLED_MODEL, "cpu", ""), Limits(), cores, BATCH)
+        _engine = LocalEngine(ChosenModel(BUNDLED_MODEL, "cpu", ""), Limits(), cores, BATCH)
         decode(paths)  # from now on they are in memory
         label_plainly(paths[:10])
         speeds: dict[str, list[float]] = {name: [] for name in measures}

@@ -6,13 +6,13 @@ from pathlib import Path
 from gender_recognizer.labelling.ray_engine import RayEngine
 from gender_recognizer.labelling.records import Limits
 from gender_recognizer.models.model_file import BUNDLED_MODEL
-from gender_recognizer.models.predictor import Choice
+from gender_recognizer.models.predictor import ChosenModel
 from gender_recognizer.pictures.listing import Folder
 
 
 def images_per_second(folder: Path, num_workers: int) -> float:
     """Return the speed between the first and the last records, which leaves starting the workers out."""
-    engine = RayEngine(Choice(BUNDLED_MODEL, "cpu", "benchmark"), Limits(), num_workers=num_workers)
+    engine = RayEngine(ChosenModel(BUNDLED_MODEL, "cpu", "benchmark"), Limits(), num_workers=num_workers)
     try:
         batches = engine.label(Folder(folder))
         next(batches)

@@ -12,10 +12,10 @@ from gender_recognizer.labelling.labeller import Reader
 from gender_recognizer.labelling.local_engine import AHEAD, LocalEngine
 from gender_recognizer.labelling.records import Limits
 from gender_recognizer.models.model_file import BUNDLED_MODEL
-from gender_recognizer.models.predictor import Choice
+from gender_recognizer.models.predictor import ChosenModel
 from gender_recognizer.pictures.listing import Folder
 
-MODEL = Choice(BUNDLED_MODEL, "cpu", "a test")
+MODEL = ChosenModel(BUNDLED_MODEL, "cpu", "a test")
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_records_depend_neither_on_batches_nor_workers_nor_neighbours(files):
 def test_a_checkpoint_labels_in_threads_like_its_onnx_file():
     faces = list(Folder(PROJECT / "data" / "sample"))[::7]  # rounding decides where a face is found if there is none
     onnx, torch = (
-        Choice(BUNDLED_MODEL.with_name(f"smallcnn.{ending}"), "cpu", "a test") for ending in ("onnx", "ckpt")
+        ChosenModel(BUNDLED_MODEL.with_name(f"smallcnn.{ending}"), "cpu", "a test") for ending in ("onnx", "ckpt")
     )
     for first, second in zip(label(faces, model=onnx), label(faces, model=torch), strict=True):
         assert first.label == second.label is not None
@@ -101,7 +101,7 @@ def slow(seconds, names):
 
 @pytest.mark.parametrize("model", ["onnx", "ckpt"])
 def test_a_file_that_takes_too_long_is_named_and_the_others_are_labelled(files, monkeypatch, model):
-    choice = Choice(BUNDLED_MODEL.with_name(f"smallcnn.{model}"), "cpu", "a test")
+    choice = ChosenModel(BUNDLED_MODEL.with_name(f"smallcnn.{model}"), "cpu", "a test")
     undisturbed = label(files, model=choice)
     monkeypatch.setattr(Reader, "read", slow(60, ("05.png", "06.png", "29.png")))
     found = label(files, model=choice, limits=Limits(max_seconds=0.5))
@@ -167,7 +167,7 @@ def test_workers_can_be_ended_whatever_they_are_at(files, monkeypatch):
 def test_a_model_that_is_none_is_refused(tmp_path):
     (tmp_path / "a.onnx").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="is not an ONNX model"):
-        LocalEngine(Choice(tmp_path / "a.onnx", "cpu", "a test"), Limits(), 1, 4).info  # noqa: B018
+        LocalEngine(ChosenModel(tmp_path / "a.onnx", "cpu", "a test"), Limits(), 1, 4).info  # noqa: B018
 
 
 def test_workers_end_with_their_parent(tmp_path):

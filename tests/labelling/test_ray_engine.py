@@ -11,7 +11,7 @@ from gender_recognizer.cli import main
 from gender_recognizer.labelling.local_engine import LocalEngine
 from gender_recognizer.labelling.records import Limits
 from gender_recognizer.models.model_file import BUNDLED_MODEL
-from gender_recognizer.models.predictor import Choice
+from gender_recognizer.models.predictor import ChosenModel
 from gender_recognizer.pictures.listing import File, Folder
 
 ray = pytest.importorskip("ray")
@@ -21,7 +21,7 @@ from gender_recognizer.labelling.ray_engine import RayEngine  # noqa: E402
 from gender_recognizer.labelling.remote_folder import RemoteFolder  # noqa: E402
 
 SAMPLE = PROJECT / "data/sample"
-MODEL = Choice(BUNDLED_MODEL, "cpu", "a test")
+MODEL = ChosenModel(BUNDLED_MODEL, "cpu", "a test")
 FACES = sorted(SAMPLE.glob("*/*.jpg"))
 
 

@@ -20,7 +20,7 @@ from gender_recognizer.labelling.local_engine import LocalEngine
 from gender_recognizer.labelling.records import Limits, Record
 from gender_recognizer.models.detector import MAX_SMALL, TILE, Face, YuNet, _starts, cut_faces
 from gender_recognizer.models.model_file import BUNDLED_MODEL
-from gender_recognizer.models.predictor import Choice
+from gender_recognizer.models.predictor import ChosenModel
 from gender_recognizer.pictures.listing import Folder
 from gender_recognizer.pictures.loading import convert_photograph, read_photograph
 
@@ -201,7 +201,7 @@ def test_another_detector_can_be_given():
 
 def test_engines_take_another_detector(tmp_path):
     photograph(*TWO).save(tmp_path / "a.png")
-    model = Choice(BUNDLED_MODEL, "cpu", "a test")
+    model = ChosenModel(BUNDLED_MODEL, "cpu", "a test")
     engine = LocalEngine(model, Limits(faces="crop"), 1, Halves.batch_size, Halves())
     (records,) = engine.label(Folder(tmp_path))
     engine.close()
@@ -351,7 +351,7 @@ def test_a_changed_photograph_leaves_no_face_of_its_old_self(tmp_path):
 def test_records_depend_neither_on_batches_nor_workers(folder):
     found = []
     for workers, batch_size in ((1, 32), (2, 1), (2, 3)):
-        engine = LocalEngine(Choice(BUNDLED_MODEL, "cpu", "a test"), Limits(faces="crop"), workers, batch_size)
+        engine = LocalEngine(ChosenModel(BUNDLED_MODEL, "cpu", "a test"), Limits(faces="crop"), workers, batch_size)
         found.append([record for records in engine.label(Folder(folder / "in")) for record in records])
         engine.close()
     assert found[0] == found[1] == found[2]

@@ -24,7 +24,7 @@ from gender_recognizer import Recognizer
 from gender_recognizer.labelling.local_engine import LocalEngine
 from gender_recognizer.labelling.records import Limits
 from gender_recognizer.models.model_file import BUNDLED_MODEL
-from gender_recognizer.models.predictor import Choice
+from gender_recognizer.models.predictor import ChosenModel
 from gender_recognizer.pictures.listing import Folder
 from gender_recognizer.pictures.loading import load_or_reason
 
@@ -404,7 +404,7 @@ def test_a_file_that_vanishes_after_it_was_listed_is_reported(tmp_path):
         write(tmp_path / name, J)
     listed = list(Folder(tmp_path))
     (tmp_path / "a.jpg").unlink()
-    engine = LocalEngine(Choice(BUNDLED_MODEL, "cpu", "a test"), Limits(), 1, 2)
+    engine = LocalEngine(ChosenModel(BUNDLED_MODEL, "cpu", "a test"), Limits(), 1, 2)
     first, second = (record for records in engine.label(listed) for record in records)
     engine.close()
     assert (first.status, first.label, first.reason) == ("failed", None, "No such file or directory")

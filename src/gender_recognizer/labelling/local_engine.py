@@ -12,7 +12,7 @@ from gender_recognizer.labelling.records import Limits, Record
 from gender_recognizer.labelling.workers import Crew, Task
 from gender_recognizer.models.detector import Detector
 from gender_recognizer.models.model_file import ModelInfo
-from gender_recognizer.models.predictor import Choice, load_predictor
+from gender_recognizer.models.predictor import ChosenModel, load_predictor
 from gender_recognizer.pictures.listing import File
 
 AHEAD = 3
@@ -32,7 +32,7 @@ class LocalEngine:
 
     def __init__(
         self,
-        choice: Choice,
+        choice: ChosenModel,
         limits: Limits,
         num_workers: int,
         batch_size: int,

@@ -23,7 +23,7 @@ from gender_recognizer.labelling.labeller import Labeller
 from gender_recognizer.labelling.local_engine import AHEAD, Fetch, LocalEngine
 from gender_recognizer.labelling.records import Limits, Record
 from gender_recognizer.models.detector import Detector
-from gender_recognizer.models.predictor import Choice, load_predictor
+from gender_recognizer.models.predictor import ChosenModel, load_predictor
 from gender_recognizer.pictures.listing import File
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class RayEngine:
 
     def __init__(
         self,
-        choice: Choice,
+        choice: ChosenModel,
         limits: Limits,
         batch_size: int = 256,
         num_workers: int | None = None,
@@ -169,7 +169,7 @@ class _Actor:
         path.write_bytes(ray.get(model[0]))
         self._problem: str | None = None
         try:
-            self._engine = LocalEngine(Choice(path, device, "of the cluster"), limits, 1, 1, detector, fetch)
+            self._engine = LocalEngine(ChosenModel(path, device, "of the cluster"), limits, 1, 1, detector, fetch)
             self._engine.info  # noqa: B018
         except ValueError as error:
             self._problem = str(error)

@@ -24,7 +24,7 @@ from gender_recognizer.labelling.settings import LabelSettings, RaySettings
 from gender_recognizer.models.calibration import confidence_for
 from gender_recognizer.models.detector import Detector, YuNet
 from gender_recognizer.models.model_file import find_model
-from gender_recognizer.models.predictor import Choice, available_cores, choose_device, load_predictor
+from gender_recognizer.models.predictor import ChosenModel, available_cores, choose_device, load_predictor
 from gender_recognizer.pictures.listing import File
 from gender_recognizer.pictures.loading import LOADER_VERSION
 
@@ -88,7 +88,7 @@ def _is_folder(output_path: str | None) -> bool:
     return bool(output_path) and str(output_path).endswith(("/", os.sep))
 
 
-def aim_at(target_accuracy: float, choice: Choice, limits: Limits) -> Limits:
+def aim_at(target_accuracy: float, choice: ChosenModel, limits: Limits) -> Limits:
     """Return the limits with the smallest confidence that gave an accuracy on the model's validation pictures."""
     point = confidence_for(load_predictor(choice.path).info.operating_points, target_accuracy)
     tell(
@@ -99,7 +99,7 @@ def aim_at(target_accuracy: float, choice: Choice, limits: Limits) -> Limits:
 
 
 def start_engine(
-    choice: Choice, limits: Limits, detector: Detector | None, inputs: Inputs, settings: LabelSettings
+    choice: ChosenModel, limits: Limits, detector: Detector | None, inputs: Inputs, settings: LabelSettings
 ) -> Engine:
     """Return the engine of the settings, ready to label."""
     batch_size = settings.batch_size or (detector.batch_size if detector else CROPS)
@@ -117,7 +117,7 @@ def start_engine(
     return engine
 
 
-def describe(inputs: Inputs, choice: Choice, limits: Limits, detector: Detector | None) -> dict[str, Any]:
+def describe(inputs: Inputs, choice: ChosenModel, limits: Limits, detector: Detector | None) -> dict[str, Any]:
     """Return the head of the log: what makes the records of two runs comparable."""
     decided = asdict(limits)
     del decided["min_confidence"]  # decides anew about records that there are
