@@ -163,6 +163,32 @@ def test_weights_in_other_files_are_refused(tmp_path, place):
     refuse(save_onnx(tmp_path / "a.onnx", graph), "it has weights read from other files; export it as one file")
 
 
+def test_loops_are_refused(tmp_path):
+    graph = graph_of()
+    state = helper.make_tensor_value_info("state", TensorProto.FLOAT, [1, 2])
+    turn = helper.make_tensor_value_info("turn", TensorProto.INT64, [])
+    more = helper.make_tensor_value_info("more", TensorProto.BOOL, [])
+    again = helper.make_tensor_value_info("again", TensorProto.BOOL, [])
+    after = helper.make_tensor_value_info("after", TensorProto.FLOAT, [1, 2])
+    nodes = [helper.make_node("Identity", ["more"], ["again"]), helper.make_node("Identity", ["state"], ["after"])]
+    body = helper.make_graph(nodes, "body", [turn, more, state], [again, after])
+    graph.node.insert(0, helper.make_node("Loop", ["", "", "values"], ["forever"], body=body))
+    graph.node[-1].input[0] = "forever"
+    refuse(save_onnx(tmp_path / "a.onnx", graph), "it has loops, which may never end")
+
+
+@pytest.mark.parametrize("operator", ["ConstantOfShape", "Expand"])
+def test_results_that_no_memory_holds_are_refused(tmp_path, operator):
+    graph = graph_of()
+    graph.initializer.append(helper.make_tensor("huge", TensorProto.INT64, [2], [10**13, 1]))
+    given = ["huge"] if operator == "ConstantOfShape" else ["values", "huge"]
+    graph.node.insert(0, helper.make_node(operator, given, ["lots"]))
+    graph.node.insert(1, helper.make_node("ReduceMax", ["lots"], ["largest"], keepdims=0))
+    graph.node.insert(2, helper.make_node("Mul", ["values", "largest"], ["changed"]))
+    graph.node[-1].input[0] = "changed"
+    refuse(save_onnx(tmp_path / "a.onnx", graph), "is refused: it fails on a picture|is not an ONNX model")
+
+
 def test_onnx_files_that_are_damaged_or_none_are_refused(tmp_path):
     content = BUNDLED_MODEL.read_bytes()
     for number, wrong in enumerate(

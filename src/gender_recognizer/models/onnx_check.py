@@ -1,4 +1,7 @@
-"""The check of an `.onnx` file: it may come from anyone."""
+"""The check of an `.onnx` file: it may come from anyone.
+
+Labelling does without the package onnx: what is refused is found in the bytes of the file and by ONNX Runtime.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -11,18 +14,23 @@ MAX_BYTES = 2**31
 _OTHER_FILE = b"\n\x08location"
 """How a tensor begins to say in which other file its values are (`StringStringEntryProto` of ONNX)."""
 
+_LOOPS = (b'"\x04Loop', b'"\x04Scan')
+"""How a node says that it repeats others (`op_type` of `NodeProto`). No network of ours does, and it may never end."""
+
 
 def read_model(path: Path) -> bytes:
     """Return the content of an `.onnx` file that holds all of its weights.
 
     Raises:
-        ValueError: it is too large for a model, or has its weights read from other files.
+        ValueError: it is too large for a model, has its weights read from other files, or has loops.
     """
     if (size := path.stat().st_size) > MAX_BYTES:
         raise ValueError(f"'{path}' is not an ONNX model: it has {size} bytes, more than a model can have")
     content = path.read_bytes()
     if _OTHER_FILE in content:
         raise ValueError(f"'{path}' is refused: it has weights read from other files; export it as one file")
+    if any(loop in content for loop in _LOOPS):
+        raise ValueError(f"'{path}' is refused: it has loops, which may never end")
     return content
 
 
