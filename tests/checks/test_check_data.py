@@ -425,6 +425,18 @@ def test_endings_that_are_not_listed_are_said_with_their_counts(tmp_path, capsys
     assert "only files that are not taken for pictures: .cr2 (1), .psd (1); class 'male'" in capsys.readouterr().err
 
 
+def test_a_file_of_two_classes_is_an_error_that_names_both(tmp_path, capsys):
+    root = make_pictures(tmp_path / "data", 2)
+    (root / "female" / "more").symlink_to(root / "male")
+    arguments = [f"data.root={root}", f"data.cache_dir={tmp_path}/cache", f"output_dir={tmp_path}/check"]
+    for command in ("check", "evaluate"):
+        assert main(command, arguments) == 2
+        error = capsys.readouterr().err
+        assert "'female'" in error
+        assert "'male'" in error
+        assert error.count("\n") == 1
+
+
 HOSTILE = ["$x_{$", "<script>alert(1)<!--", "=cmd()", "_under", "日本", 'a"b']
 
 

@@ -101,8 +101,21 @@ def test_what_is_not_defined_is_nan_and_breaks_nothing():
         result = evaluate(np.array([[0.9, 0.1], [0.4, 0.6], [0.8, 0.2]]), np.zeros(3, int), BINARY, num_draws=100)
     assert result.metrics["accuracy"].value == pytest.approx(2 / 3)
     assert result.metrics["recall_female"].value == pytest.approx(2 / 3)
-    for name in ("auroc", "recall_male"):
-        assert np.isnan(result.metrics[name]).all()
+    for name in ("auroc", "average_precision", "mcc", "recall_male", "precision_male", "f1_male"):
+        assert np.isnan(result.metrics[name]).all(), name
+    assert result.metrics["balanced_accuracy"].value == result.metrics["recall_female"].value
+    assert result.metrics["f1"].value == result.metrics["f1_female"].value
+
+
+def test_a_class_that_is_absent_is_in_no_mean():
+    probabilities, targets = predictions(300, 3)
+    present = targets != 2
+    result = compute_metrics(probabilities[present], targets[present], THREE)
+    assert result["balanced_accuracy"] == pytest.approx((result["recall_a"] + result["recall_b"]) / 2)
+    assert result["f1"] == pytest.approx((result["f1_a"] + result["f1_b"]) / 2)
+    for name in ("auroc", "average_precision", "mcc"):
+        assert not np.isnan(result[name]).any()
+    assert np.isnan(result["recall_c"]).all()
 
 
 def test_risk_coverage_falls_where_the_sure_are_right():

@@ -65,6 +65,18 @@ def test_figures_of_one_class_alone(predictions):
     probabilities, _ = predictions
     figures = result_figures(probabilities, np.zeros(300, int), CLASSES)
     assert not figures["roc"].axes[0].lines
+    shown = [text.get_text() for text in figures["confusion_matrix"].axes[0].texts]
+    assert shown[2:] == ["0\n-", "0\n-"]  # no share of a class that is not there
+
+
+def test_hostile_names_are_drawn_as_text(predictions):
+    classes = ["$x_{$", "_under\x07"]
+    figures = result_figures(*predictions, classes)
+    for figure in (*figures.values(), class_balance_figure({"train": dict.fromkeys(classes, 1)})):
+        figure.canvas.draw()
+    shown = [text.get_text() for text in figures["roc"].axes[0].get_legend().get_texts()]
+    assert shown == [r"\$x_{\$", r" _under\x07"]
+    named_grid_figure(np.zeros((2, 10, 8, 3), np.uint8), ["$\\frac{$.jpg\n0.93", "caf\udce9.jpg\n0.5"]).canvas.draw()
 
 
 def test_worst_errors_are_the_surest_wrong_answers():

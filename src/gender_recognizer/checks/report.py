@@ -45,9 +45,8 @@ def write_check(summary: Mapping[str, Any], show: Show, show_other: Show | None,
         summary: what was found, plain values as in check.json.
         show: of the pictures.
         show_other: of those of the other folder, if there is one.
-        folder: where to write; made if it is missing.
+        folder: where to write.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / "check.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     left_out = certain_exclusions(summary)
     (folder / "exclude.txt").write_bytes(exclude_file(summary))

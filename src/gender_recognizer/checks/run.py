@@ -61,6 +61,7 @@ def check_pictures(settings: CheckSettings, output: Path) -> dict[str, Any]:
     classifier, info = load_classifier(checkpoint)
     folder = CheckedFolder(root, settings.data.classes, settings.data.cache_dir)
     other = None if other_root is None else read_other(other_root, settings.data.cache_dir)
+    output.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is said before the work begins
     print_progress(f"comparing {len(folder.names):,} pictures with each other")
     pairs = near_copies(folder.images)
     print_progress("looking for wrong labels")

@@ -4,7 +4,7 @@ All metrics are computed for many weightings of the pictures at once: all ones g
 resample with replacement give one draw of the bootstrap (Efron and Tibshirani 1993).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,11 +92,12 @@ def _metrics(probabilities: np.ndarray, targets: np.ndarray, classes: Sequence[s
     with np.errstate(invalid="ignore", divide="ignore"):
         known = np.where(of_class > 0, hits, np.nan)  # else a class that is not there would count as 0 % right
         recall, precision, f1 = known / of_class, known / of_label, 2 * known / (of_class + of_label)
+        auroc, average_precision = _ranking_metrics(probabilities, targets, weights)
         result = {
             "accuracy": hits.sum(axis=1) / total,
             "balanced_accuracy": _mean(recall),
-            "auroc": _mean(_per_class(_auroc, probabilities, targets, weights)),
-            "average_precision": _mean(_per_class(_average_precision, probabilities, targets, weights)),
+            "auroc": _mean(auroc),
+            "average_precision": _mean(average_precision),
             "f1": _mean(f1),
             "mcc": _mcc(hits.sum(axis=1), of_class, of_label, total),
             "brier": weights @ (0.5 * (probabilities - np.eye(count)[targets]) ** 2).sum(axis=1) / total,
@@ -126,17 +127,13 @@ def _mcc(right: np.ndarray, of_class: np.ndarray, of_label: np.ndarray, total: n
     return np.where(differ > 0, np.where(spread > 0, shared / np.sqrt(spread), 0.0), np.nan)
 
 
-def _per_class(
-    metric: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    probabilities: np.ndarray,
-    targets: np.ndarray,
-    weights: np.ndarray,
-) -> np.ndarray:
-    """Return a metric of what `rank` returns for each class against the others, `(num_weightings, num_classes)`."""
-    results = [
-        metric(*rank(probabilities[:, index], targets == index, weights)) for index in range(probabilities.shape[1])
-    ]
-    return np.stack(results, axis=1)
+def _ranking_metrics(
+    probabilities: np.ndarray, targets: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return area under the ROC curve and average precision of each class, two `(num_weightings, num_classes)`."""
+    ranked = (rank(probabilities[:, index], targets == index, weights) for index in range(probabilities.shape[1]))
+    auroc, average_precision = zip(*((_auroc(*pair), _average_precision(*pair)) for pair in ranked), strict=True)
+    return np.stack(auroc, axis=1), np.stack(average_precision, axis=1)
 
 
 def _auroc(own: np.ndarray, others: np.ndarray) -> np.ndarray:

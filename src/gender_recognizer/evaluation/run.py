@@ -76,9 +76,8 @@ def evaluate_model(settings: EvaluateSettings, folder: Path) -> dict[str, Any]:
         require_same_classes(other, model)
     selection = select_pictures(settings, model.path, model.predictor.info)
     selection.notes.extend(note for other in others if (note := note_of_seen(other, selection)))
-    results = measure(model, others, selection, settings)
-    folder.mkdir(parents=True, exist_ok=True)
-    return write_results(results, model.path, folder)
+    folder.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is said before the work begins
+    return write_results(measure(model, others, selection, settings), model.path, folder)
 
 
 def load_model(model_path: Path | None, settings: EvaluateSettings) -> LoadedModel:

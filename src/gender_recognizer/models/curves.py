@@ -20,7 +20,10 @@ def rank(scores: np.ndarray, own: np.ndarray, weights: np.ndarray) -> tuple[np.n
     order = np.argsort(-scores, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])
     ranked, own = weights[:, order], own[order]
-    return np.add.reduceat(ranked * own, starts, axis=1), np.add.reduceat(ranked * ~own, starts, axis=1)
+    parts = ranked * own, ranked * ~own
+    if len(starts) == len(order):  # no two scores are equal
+        return parts
+    return np.add.reduceat(parts[0], starts, axis=1), np.add.reduceat(parts[1], starts, axis=1)
 
 
 def confidence_bins(confidence: np.ndarray) -> np.ndarray:
