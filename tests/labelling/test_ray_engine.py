@@ -178,6 +178,18 @@ def test_any_kind_of_store_that_fsspec_knows_is_listed_and_read():
     assert nothing == b""
 
 
+def test_a_store_is_sniffed_like_a_folder_on_request_and_tells_endings_that_were_ignored(tmp_path):
+    for name in ("a.jpg", "noending", "b.unknown", "c.HIF"):
+        (tmp_path / name).write_bytes(FACES[0].read_bytes())
+    for name in ("film.mp4", "notes.txt", "README"):
+        (tmp_path / name).write_text("text")
+    folders = [RemoteFolder(tmp_path.as_uri(), sniff=True), Folder(tmp_path, sniff=True)]
+    remote, local = ([file.name for file in folder] for folder in folders)
+    assert remote == local == ["a.jpg", "b.unknown", "c.HIF", "noending"]
+    assert folders[0].ignored_endings == folders[1].ignored_endings == {".mp4": 1, "": 1}
+    assert folders[0].ignored == folders[1].ignored == 3
+
+
 @pytest.mark.parametrize("uri", ["s3://faces/missing?scheme=http&endpoint_override=127.0.0.1:1", "nothing://x/y"])
 def test_a_store_that_does_not_answer_is_named(uri, monkeypatch):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")

@@ -161,6 +161,14 @@ def test_model_of_another_loader_or_size_is_refused(files, monkeypatch):
         ModelInfo(("a", "b"), image_size=(64, 64))
 
 
+def test_a_model_of_a_loader_that_makes_the_same_training_pictures_is_taken():
+    assert load_predictor(BUNDLED_MODEL).info.loader_version in (1, LOADER_VERSION)
+    assert ModelInfo(("a", "b"), loader_version=1).loader_version == 1
+    for version in (0, LOADER_VERSION + 1):
+        with pytest.raises(ValueError, match=rf"trained with loader version {version}, this is {LOADER_VERSION}"):
+            ModelInfo(("a", "b"), loader_version=version)
+
+
 def test_default_model_is_the_bundled_one(tmp_path):
     assert find_model(None, tmp_path) == BUNDLED_MODEL
 

@@ -11,7 +11,7 @@ from handmade import FACE, chunk, encode, jpeg, png, segment, tiff
 from PIL import Image
 
 from gender_recognizer import Recognizer
-from gender_recognizer.pictures.loading import read_picture
+from gender_recognizer.pictures.loading import load_or_reason, read_picture
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of metadata
 FILE = (PROJECT / "data/sample/female/001.jpg").read_bytes()
@@ -214,3 +214,43 @@ def test_a_gif_with_a_long_comment_shows_its_pixels():
 def test_a_broken_header_has_the_format_and_the_readers_words_in_its_reason(content, reason):
     with pytest.raises(ValueError, match=r"its header is broken \(" + reason):
         pixels(content)
+
+
+@pytest.mark.parametrize("error", [ValueError("first\n  second"), OSError("first\r\nsecond")])
+def test_a_reason_is_one_line_whatever_a_reader_says(monkeypatch, error):
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(Image.Image, "resize", fail)
+    with pytest.raises(ValueError, match=r"first second$"):
+        pixels(PNG)
+
+
+@pytest.mark.parametrize("first", [chunk(b"tRNS", b"\0\1"), chunk(b"IDAT", b""), chunk(b"tEXt", b"a", checksum=0)])
+def test_a_png_may_have_a_chunk_before_its_header(first):
+    assert np.array_equal(pixels(PNG[:8] + first + PNG[8:]), pixels(PNG))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"II+\0\x08\0\0\0" + b"\xff" * 8,
+        b"MM\0+\0\x08\0\0" + b"\x7f" * 8,
+        b"\0\0\1\0\1\0" + bytes(8) + b"\xff" * 8,
+        b"\xff\xd8\xff\xda\0\0",
+        b"\0\0\0\x0cjP  \r\n\x87\n" + b"\0\0\0\1jp2c" + b"\xff" * 8,
+        b"\0\0\0\1ftypavif" + b"\xff" * 40,
+        b"\0\0\0\1ftypheic" + b"\xff" * 40,
+        b"RIFF\0\0\0\0WEBPVP8X",
+        b"GIF89a" + b"\xff" * 7,
+        b"P6 ",
+        b"qoif",
+        b"BM",
+    ],
+    ids=range(12),
+)
+def test_headers_that_point_nowhere_are_refused(content, tmp_path):
+    with pytest.raises(ValueError, match=r"broken|HEIC"):
+        pixels(content)
+    (tmp_path / "large.bin").write_bytes(content + bytes(16_000_001))  # read from the disk, not from memory
+    assert isinstance(load_or_reason(tmp_path / "large.bin"), str)

@@ -1,11 +1,13 @@
 """A folder of an object store, such as s3:// or gs://. Needs the extra `ray`."""
 
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from gender_recognizer.labelling.engines import batched
-from gender_recognizer.pictures.listing import File, is_picture_name
+from gender_recognizer.pictures.formats import find_format
+from gender_recognizer.pictures.listing import File, find_ending, is_picture_name
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -19,6 +21,7 @@ class RemoteFolder:
 
     Attributes:
         ignored: files that were left out so far.
+        ignored_endings: how many of them have which ending, as for `listing.Folder`.
     """
 
     def __init__(self, uri: str, sniff: bool = False, max_file_size: int = 100_000_000) -> None:
@@ -26,11 +29,11 @@ class RemoteFolder:
 
         Args:
             uri: may end with options of pyarrow, such as `?endpoint_override=host:port&scheme=http`.
-            sniff: also take files without an ending for pictures.
+            sniff: also look into files whose endings are unknown, whether they begin like a picture.
             max_file_size: length in bytes above which a file is not read.
         """
         self.uri, self.sniff, self.max_file_size = uri, sniff, max_file_size
-        self.ignored = 0
+        self.ignored, self.ignored_endings = 0, Counter[str]()
 
     def __iter__(self) -> Iterator[File]:
         """Yield every picture once, in the order of their names.
@@ -40,7 +43,7 @@ class RemoteFolder:
         """
         from pyarrow.fs import FileSelector, FileType
 
-        self.ignored = 0
+        self.ignored, self.ignored_endings = 0, Counter[str]()
         filesystem, root = self._open()
         try:
             entries = filesystem.get_file_info(FileSelector(root, recursive=True))
@@ -52,10 +55,12 @@ class RemoteFolder:
             name = entry.path.removeprefix(prefix)
             if entry.type != FileType.File:
                 continue
-            if is_picture_name(name, self.sniff):
+            possible = is_picture_name(name, sniff=True)
+            if is_picture_name(name) or (self.sniff and possible and _begins_like_picture(filesystem, entry.path)):
                 found.append(File(name, entry.path, None, entry.size, entry.mtime_ns))
             else:
                 self.ignored += 1
+                self.ignored_endings.update([find_ending(name)] if possible else [])
         yield from sorted(found)
 
     def fetch(self, files: list[File]) -> Iterator[tuple[File, bytes]]:
@@ -91,3 +96,11 @@ class RemoteFolder:
         except (ValueError, ImportError) as error:
             raise ValueError(f"input_dir '{self.uri}' is not understood: {error}") from None
         return PyFileSystem(FSSpecHandler(filesystem)), path
+
+
+def _begins_like_picture(filesystem: "FileSystem", path: str) -> bool:
+    try:
+        with filesystem.open_input_file(path) as stream:
+            return find_format(stream.read(64)) is not None
+    except OSError:
+        return False

@@ -73,7 +73,7 @@ class LabelSettings:
         max_seconds: time that a file may take; the worker that reads it is ended then, and the file is "failed".
         allow_truncated: label what there is of a file that ends too early.
         follow_links: follow links to folders and out of the folder.
-        sniff: also label pictures whose names have no ending of a picture.
+        sniff: also look into files whose endings are unknown or missing, and label those that are pictures.
         engine: local = processes on this machine; ray = a Ray cluster.
         ray: options of engine=ray: ray.address of a running cluster, as host:port, or auto to find it; ray.listen=true
             lets a cluster that is started here listen on addresses that other machines reach.

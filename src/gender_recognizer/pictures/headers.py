@@ -55,7 +55,9 @@ def check_header(file: BinaryIO, format: str | None, max_pixels: int) -> None:
     """
     file.seek(0)
     if format in _CHECKS:
-        with suppress(struct.error, IndexError):  # it ends too early, as the decoder will find out
+        with suppress(
+            struct.error, IndexError, OverflowError, OSError
+        ):  # it points beyond its end; the decoder will say so
             _CHECKS[format](file, max_pixels)
         file.seek(0)
 

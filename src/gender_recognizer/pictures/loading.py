@@ -208,12 +208,12 @@ def _decode(image: Image.Image, file: BinaryIO | None, max_pixels: int, finish: 
         elif has_deep_colour(image):
             keep_deep_colour(image, lambda: open_picture(_rewound(file), max_pixels))
         return finish(image, file)
-    except ValueError:
-        raise
+    except ValueError as error:
+        raise ValueError(" ".join(str(error).split())) from None
     except MemoryError:
         raise ValueError(f"too little memory to decode {image.width}x{image.height} pixels") from None
     except Exception as error:  # broken content makes Pillow's plugins raise almost any type
-        raise ValueError(f"broken picture data: {error}") from None
+        raise ValueError(" ".join(f"broken picture data: {error}".split())) from None
 
 
 def _decodes_slowly(image: Image.Image) -> bool:

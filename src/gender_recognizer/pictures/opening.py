@@ -146,5 +146,5 @@ def _find_detail(file: BinaryIO, format: str | None) -> str:
     try:
         Image.OPEN[format][0](file, "")
     except Exception as error:
-        return f" ({format}: {error})" if str(error) else ""
+        return f" ({format}: {' '.join(str(error).split())})" if str(error) else ""
     return ""

@@ -16,7 +16,7 @@ _LENGTHS = {b"acTL": range(8, 9), b"fcTL": range(26, 27), b"tRNS": range(1, 257)
 """Chunks beside the critical ones that matter for the first picture, and how many bytes they may have."""
 
 _ANIMATION = (b"acTL", b"fcTL")
-_SHORTEST_TRANSPARENCY = {0: 2, 2: 6, 3: 1}  # by colour type; other types have none
+_SHORTEST_TRANSPARENCY = {b"\0": 2, b"\2": 6, b"\3": 1}  # by colour type; other types have none
 
 
 class Chunk(NamedTuple):
@@ -81,7 +81,7 @@ def _matters(file: BinaryIO, chunk: Chunk, parts: list[bytes], animated: bool) -
         return True
     if chunk.length not in _LENGTHS.get(chunk.name, ()) or (chunk.name in _ANIMATION and not animated):
         return False
-    if chunk.name == b"tRNS" and chunk.length < _SHORTEST_TRANSPARENCY.get(parts[1][17], 257):
+    if chunk.name == b"tRNS" and chunk.length < _SHORTEST_TRANSPARENCY.get(b"".join(parts[1:2])[17:18], 257):
         return False
     data = _read(file, chunk)
     return zlib.crc32(data[4:-4]) == int.from_bytes(data[-4:], "big")
