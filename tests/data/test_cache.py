@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -174,3 +175,20 @@ def test_full_disk_is_refused_before_decoding(paths, tmp_path, monkeypatch):
 
 class Usage:
     free = 10
+
+
+def test_a_folder_is_decoded_once_however_it_is_named(tmp_path, monkeypatch):
+    for number, name in enumerate(CLASSES):
+        save_picture(tmp_path / "data" / name / "1.png", RED, number)
+    open_pictures(tmp_path / "data", CLASSES, tmp_path / "cache")
+    monkeypatch.setattr(cache_module, "load_or_reason", lambda *_, **__: pytest.fail("decoded again"))
+    monkeypatch.chdir(tmp_path)
+    open_pictures(Path("data"), CLASSES, Path("cache"))
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 100, b'{"key": ', b"\xff\xfe"])
+def test_a_cache_with_a_damaged_index_is_built_anew(paths, tmp_path, content):
+    ImageCache(paths, tmp_path / "cache")
+    (index,) = (tmp_path / "cache").rglob("index.json")
+    index.write_bytes(content)
+    assert np.array_equal(ImageCache(paths, tmp_path / "cache").images[0], load_image(paths[0]))

@@ -246,3 +246,16 @@ def test_without_shared_memory_batches_are_read_in_this_process(tmp_path, build,
     assert data.train_dataloader().num_workers == 0
     assert "data.num_workers=2 needs shared memory" in caplog.text
     assert "reading in this process" in caplog.text
+
+
+def test_many_unreadable_files_and_files_with_other_endings_are_told_in_a_few_lines(tmp_path, build, caplog):
+    root = make_colour_data(tmp_path / "data", count=10, wrong=0)
+    for number in range(30):
+        (root / "male" / f"broken_{number}.jpg").write_bytes(b"")
+        (root / "female" / f"{number}.psd2").write_bytes(b"x")
+    data = build(root)
+    assert caplog.text.count("left out, cannot be read") == 21
+    assert "10 more, which split.csv names" in caplog.text
+    assert "not taken for pictures because of their endings" in caplog.text
+    assert ".psd2" in caplog.text
+    assert len(data.unreadable) == 30

@@ -264,3 +264,10 @@ def test_links_within_a_class_are_followed(tmp_path):
     make_files(tmp_path, "female/1.jpg", "male/2.jpg", "elsewhere/3.jpg")
     (tmp_path / "male/more").symlink_to("../elsewhere")
     assert [name for name, _ in files_of(tmp_path)] == ["female/1.jpg", "male/2.jpg", "male/more/3.jpg"]
+
+
+@pytest.mark.parametrize("target", ["..", ".", "../male/.."])
+def test_a_link_to_a_folder_above_gives_no_picture_another_label(tmp_path, target):
+    make_files(tmp_path, "female/1.jpg", "male/2.jpg")
+    (tmp_path / "female/up").symlink_to(target)
+    assert files_of(tmp_path) == [("female/1.jpg", 0), ("male/2.jpg", 1)]

@@ -95,7 +95,7 @@ class ImageCache:
     def _read_index(self) -> dict:
         try:
             return json.loads((self.folder / "index.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
+        except (FileNotFoundError, ValueError):
             return {}
 
     def _build(self) -> None:
@@ -170,9 +170,9 @@ def read_blocks(images: np.ndarray, size: int = 1024) -> Iterator[np.ndarray]:
 def _cache_key(paths: Sequence[Path]) -> str:
     """Return a digest of the loader's version and of each file's path, size and time of change."""
     digest = hashlib.sha256(f"{LOADER_VERSION} {IMAGE_SIZE} {LARGE_SIZE}".encode())
-    for path in paths:
+    for path in map(os.path.abspath, paths):
         try:
-            status = path.stat()
+            status = os.stat(path)
         except OSError:
             digest.update(f"\0{path}\0missing".encode(errors="surrogateescape"))
         else:

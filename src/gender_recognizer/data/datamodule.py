@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Collection, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,16 @@ from gender_recognizer.data.cache import ImageCache, open_pictures
 from gender_recognizer.data.dataset import FaceDataset, usable_workers
 from gender_recognizer.data.duplicates import near_duplicate_groups
 from gender_recognizer.data.layouts import find_parts
-from gender_recognizer.data.samples import class_counts, find_named, read_exclude, warn_if_unbalanced
+from gender_recognizer.data.samples import class_counts, find_named, ignored_endings, read_exclude, warn_if_unbalanced
 from gender_recognizer.data.settings import DataSettings
 from gender_recognizer.data.split import PARTS, split_indices, take_parts, write_split
 from gender_recognizer.models.classifier import TrainingBatch
+from gender_recognizer.pictures.listing import describe_endings
 
 logger = logging.getLogger(__name__)
+
+MOST_TOLD = 20
+"""Unreadable files that are named before training; the split.csv of the run names all."""
 
 
 class FaceDataModule(lightning.LightningDataModule):
@@ -138,6 +143,7 @@ class FaceDataModule(lightning.LightningDataModule):
         for name, count in self.counts()["train"].items():
             if not count:
                 raise ValueError(f"the training part has no picture of class '{name}'")
+        self.num_workers = usable_workers(self.num_workers, self.batch_size * self.parts["train"].images[0].nbytes)
         self._report()
 
     def _split(self, cache: ImageCache, paths: list[Path], targets: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
@@ -182,8 +188,14 @@ class FaceDataModule(lightning.LightningDataModule):
         self.files[part] = [paths[row] for row in rows]
 
     def _report(self) -> None:
-        for path, why in self.unreadable.items():
+        for path, why in islice(self.unreadable.items(), MOST_TOLD):
             logger.warning("left out, cannot be read: %s: %s", path, why)
+        if more := max(0, len(self.unreadable) - MOST_TOLD):
+            logger.warning("left out, cannot be read: %d more, which split.csv names", more)
+        for root in (self.root, self.test_root):
+            if root is not None and (ignored := ignored_endings(root, self.classes)):
+                endings = describe_endings(ignored)
+                logger.warning("in %s, not taken for pictures because of their endings: %s", root, endings)
         for part in PARTS:
             counts = ", ".join(f"{count} {name}" for name, count in self.counts()[part].items())
             logger.info("%s: %d pictures (%s)", part, len(self.parts[part]), counts)
@@ -239,15 +251,14 @@ class FaceDataModule(lightning.LightningDataModule):
         return self._loader(self.parts["test"])
 
     def _loader(self, data: FaceDataset, sampler: DistributedSampler | None = None) -> DataLoader:
-        num_workers = usable_workers(self.num_workers, self.batch_size * data.images[0].nbytes)
         return DataLoader(
             data,
             batch_size=self.batch_size,
             sampler=sampler or UnrepeatedDistributedSampler(data, *self._world(), shuffle=False),
-            num_workers=num_workers,
+            num_workers=self.num_workers,
             collate_fn=_keep,
             pin_memory=torch.cuda.is_available(),
-            persistent_workers=num_workers > 0,
+            persistent_workers=self.num_workers > 0,
             generator=torch.Generator(),  # else starting to read changes what is drawn next, resumed or not
         )
 
