@@ -105,7 +105,8 @@ def test_labels_are_not_reversed_in_either_order_of_the_classes(tmp_path, pictur
     assert f"model {model.name}, classes {', '.join(classes)}, on cpu" in done.stderr
     labels = json.loads((tmp_path / "out.json").read_text())
     assert len(labels) == 12
-    assert labels == {file: "female" if "red" in file else "male" for file in labels}
+    # A network that learned for seconds errs here and there; one with reversed labels would be right a few times in 12.
+    assert np.mean([label == ("female" if "red" in file else "male") for file, label in labels.items()]) >= 0.75
     predictor = load_predictor(model)
     for record in read_records(tmp_path / "out.jsonl"):
         probability = predictor.predict(load_image(pictures / record["file"])[None]).max()
@@ -123,10 +124,11 @@ def test_accuracy_of_the_results_is_the_one_that_training_found(tmp_path, colour
     assert np.mean(right) == pytest.approx(metrics["test/acc"], abs=1e-7)  # a float32
 
 
-def test_export_makes_two_small_files_that_label_alike(tmp_path, pictures, colour_runs):
+def test_export_makes_two_small_files_that_label_alike(tmp_path, pictures, colour_runs, command, monkeypatch):
     (checkpoint,) = (colour_runs["female", "male"] / "checkpoints").glob("model_state-*.ckpt")
     options = [f"model_path={checkpoint}", f"output_dir={tmp_path}/kept", "training_data=red and blue"]
-    done = run(PROJECT / "scripts/export.py", *options, cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    done = command("export", *options)
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "pictures"]
     predictors = [load_predictor(tmp_path / "kept" / name) for name in ("model.ckpt", "model.onnx")]

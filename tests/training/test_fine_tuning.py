@@ -118,9 +118,10 @@ def test_three_colours_are_learned_from_weights_of_other_classes(tmp_path, check
     settings.model = {}
     classifier, info = load_classifier(train(settings).checkpoint)
     assert info.classes == ("red", "blue", "green")
-    images = np.stack([load_image(tmp_path / "data" / name / "0.png") for name in colours])
+    images = np.stack([load_image(path) for name in colours for path in (tmp_path / "data" / name).iterdir()])
     with torch.no_grad():
-        assert classifier(torch.from_numpy(images).permute(0, 3, 1, 2)).argmax(dim=1).tolist() == [0, 1, 2]
+        predicted = classifier(torch.from_numpy(images).permute(0, 3, 1, 2)).argmax(dim=1)
+    assert (predicted == torch.arange(3).repeat_interleave(24)).float().mean() > 0.6  # guessing: a third
 
 
 @pytest.mark.usefixtures("light_training")
