@@ -81,7 +81,8 @@ class RayEngine:
         proxies = {name: os.environ.get(name) for name in SILENCE} if self._leave and address is None else {}
         self._arguments = (model, choice.path.suffix, choice.device, limits, detector, fetch, proxies)
         self.num_workers = num_workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-        self._idle: SimpleQueue[Any] = SimpleQueue()
+        self._idle: SimpleQueue[Any] = SimpleQueue()  # actors, None for one that was lost, or why there is none
+        self._closed = False
         self._actors: list[Any] = []
         self._threads = ThreadPoolExecutor(self.num_workers)  # each waits for the answer of one actor
 
@@ -96,6 +97,7 @@ class RayEngine:
         """End the actors at once, leave the cluster, and stop it if it was started here."""
         import ray
 
+        self._closed = True
         try:
             for actor in self._actors:
                 with suppress(Exception):  # it is gone already
@@ -125,7 +127,8 @@ class RayEngine:
     def _take_actor(self) -> Any:
         if len(self._actors) < self.num_workers:
             self._add_actor()
-        actor = self._idle.get()
+        while (actor := self._idle.get()) is None:
+            self._add_actor()
         if isinstance(actor, Exception):
             raise actor
         return actor
@@ -134,6 +137,8 @@ class RayEngine:
         """Ask for an actor, which is idle once the cluster has a core for it and it has loaded the model."""
         import ray
 
+        if self._closed:
+            raise EOFError("the actors were ended")
         options: dict[str, Any] = {"num_cpus": 1, "num_gpus": 1 if self._device == "cuda" else 0}
         actor: Any = ray.remote(**options)(_Actor).remote(*self._arguments)
         self._actors.append(actor)
@@ -142,7 +147,7 @@ class RayEngine:
             try:
                 problem = ready.result()
             except ray.exceptions.RayActorError:  # its machine was lost meanwhile
-                self._add_actor()
+                self._idle.put(None)  # Ray's own thread, which this is, must not wait for Ray
             except Exception as error:
                 self._idle.put(error)
             else:
