@@ -98,12 +98,12 @@ class RayEngine:
         import ray
 
         self._closed = True
+        for _ in range(self.num_workers):
+            self._idle.put(EOFError("the actors were ended"))
         try:
             for actor in self._actors:
                 with suppress(Exception):  # it is gone already
                     ray.kill(actor)
-            for _ in range(self.num_workers):
-                self._idle.put(EOFError("the actors were ended"))
             self._threads.shutdown(cancel_futures=True)
         finally:
             if self._leave:
