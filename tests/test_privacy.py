@@ -16,6 +16,7 @@ pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="needs st
 SAMPLE = PROJECT / "data" / "sample"
 COMMANDS = {
     "label": ["process.py", f"input_dir={SAMPLE}/male", "output_path={tmp}/"],
+    "ray": ["process.py", f"input_dir={SAMPLE}/male", "engine=ray", "num_workers=1", "output_path={tmp}/"],
     "train": ["train.py", *SMALL_RUN, f"data.root={SAMPLE}", "trainer.max_epochs=1", "hydra.run.dir={tmp}/run"],
     "evaluate": ["evaluate.py", f"data.root={SAMPLE}", "output_dir={tmp}/evaluation"],
     "check": ["check_data.py", f"data.root={SAMPLE}", "output_dir={tmp}/check"],

@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
-from conftest import BLUE, RED, Redness, save_picture
+from conftest import BLUE, RED, Redness, run, save_picture
 from PIL import Image
 
 from gender_recognizer.labelling.labeller import Labeller
 from gender_recognizer.labelling.records import Limits
 from gender_recognizer.pictures.listing import Folder
-from gender_recognizer.pictures.loading import load_image
+from gender_recognizer.pictures.loading import MAX_PIXELS, load_image
+from gender_recognizer.pictures.opening import MAX_FILE_SIZE
 
 
 @pytest.fixture
@@ -82,11 +83,28 @@ def test_a_single_spot_is_not_overlooked(tmp_path):
     assert record.status == "labelled"
 
 
+def test_limits_without_settings_are_those_of_the_loader():
+    limits = Limits()  # which the light module of settings repeats
+    assert (limits.max_pixels, limits.max_file_size) == (MAX_PIXELS, MAX_FILE_SIZE)
+
+
+def test_settings_are_read_without_what_takes_time():
+    code = (
+        "import sys; from gender_recognizer.labelling.settings import LabelSettings;"
+        "print({'numpy', 'PIL', 'torch', 'hydra', 'omegaconf', 'onnxruntime'} & sys.modules.keys())"
+    )
+    assert run("-c", code).stdout == "set()\n"
+
+
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
         ({"min_confidence": 1.5}, "min_confidence is 1.5; expected a probability from 0 to 1"),
         ({"min_size": -1}, "min_size is -1; expected 0 or more"),
+        ({"max_file_size": -1}, "max_file_size is -1; expected 0 or more"),
+        ({"max_seconds": 0}, "max_seconds is 0; expected a number of seconds above 0"),
+        ({"max_seconds": float("nan")}, "max_seconds is nan; expected a number of seconds above 0"),
+        ({"faces": "all"}, "faces is all; expected none, crop or largest"),
     ],
 )
 def test_impossible_limits_are_refused(limits, message):

@@ -2,6 +2,9 @@
 
 import json
 import os
+import signal
+import sys
+import time
 
 import pytest
 from conftest import PROJECT, process, read_records
@@ -16,6 +19,7 @@ from gender_recognizer.pictures.listing import File, Folder
 
 ray = pytest.importorskip("ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
+cloudpickle = pytest.importorskip("ray.cloudpickle")
 
 from gender_recognizer.labelling.ray_engine import RayEngine  # noqa: E402
 from gender_recognizer.labelling.remote_folder import RemoteFolder  # noqa: E402
@@ -83,6 +87,33 @@ def test_faces_of_photographs_are_those_of_the_local_engine(cluster, tmp_path):
     ]
     for ending in ("json", "jsonl"):
         assert (tmp_path / f"ray.{ending}").read_bytes() == (tmp_path / f"local.{ending}").read_bytes()
+
+
+class Moody:
+    """A detector that takes its time over photographs of one size, and dies of those of another."""
+
+    fingerprint = "moody"
+    longest = 100
+    batch_size = 4
+
+    def find(self, photograph):
+        if photograph.size == (70, 50):
+            time.sleep(60)
+        if photograph.size == (71, 50):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return []
+
+
+def test_files_that_hold_or_kill_their_process_are_named_and_the_others_are_done(cluster, tmp_path):
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import tests
+    for index, width in enumerate((60, 70, 60, 71, 60)):
+        Image.new("RGB", (width, 50)).save(tmp_path / f"{index}.png")
+    engine = RayEngine(MODEL, Limits(faces="crop", max_seconds=2), 4, 1, detector=Moody())
+    found = [record for records in engine.label(Folder(tmp_path)) for record in records]
+    engine.close()
+    assert [record.status for record in found] == ["no_face", "failed", "no_face", "failed", "no_face"]
+    assert found[1].reason == "took longer than 2 s"
+    assert "the process that read it died" in found[3].reason
 
 
 def test_a_machine_that_leaves_half_way_loses_and_doubles_nothing(cluster):

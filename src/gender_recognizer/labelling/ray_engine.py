@@ -12,7 +12,7 @@ import secrets
 import socket
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory
@@ -78,9 +78,11 @@ class RayEngine:
         self.dashboard = context.dashboard_url or None
         self._device, self._batch_size, self._is_remote = choice.device, batch_size, fetch is not None
         model = [ray.put(choice.path.read_bytes())]  # in a list, so that an actor gets the reference
-        self._arguments = (model, choice.path.suffix, choice.device, limits, detector, fetch)
+        proxies = {name: os.environ.get(name) for name in SILENCE} if self._leave and address is None else {}
+        self._arguments = (model, choice.path.suffix, choice.device, limits, detector, fetch, proxies)
         self.num_workers = num_workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-        self._idle: SimpleQueue[Any] = SimpleQueue()
+        self._idle: SimpleQueue[Any] = SimpleQueue()  # actors, None for one that was lost, or why there is none
+        self._closed = False
         self._actors: list[Any] = []
         self._threads = ThreadPoolExecutor(self.num_workers)  # each waits for the answer of one actor
 
@@ -95,12 +97,13 @@ class RayEngine:
         """End the actors at once, leave the cluster, and stop it if it was started here."""
         import ray
 
+        self._closed = True
+        for _ in range(self.num_workers):
+            self._idle.put(EOFError("the actors were ended"))
         try:
             for actor in self._actors:
                 with suppress(Exception):  # it is gone already
                     ray.kill(actor)
-            for _ in range(self.num_workers):
-                self._idle.put(EOFError("the actors were ended"))
             self._threads.shutdown(cancel_futures=True)
         finally:
             if self._leave:
@@ -124,7 +127,8 @@ class RayEngine:
     def _take_actor(self) -> Any:
         if len(self._actors) < self.num_workers:
             self._add_actor()
-        actor = self._idle.get()
+        while (actor := self._idle.get()) is None:
+            self._add_actor()
         if isinstance(actor, Exception):
             raise actor
         return actor
@@ -133,6 +137,8 @@ class RayEngine:
         """Ask for an actor, which is idle once the cluster has a core for it and it has loaded the model."""
         import ray
 
+        if self._closed:
+            raise EOFError("the actors were ended")
         options: dict[str, Any] = {"num_cpus": 1, "num_gpus": 1 if self._device == "cuda" else 0}
         actor: Any = ray.remote(**options)(_Actor).remote(*self._arguments)
         self._actors.append(actor)
@@ -141,7 +147,7 @@ class RayEngine:
             try:
                 problem = ready.result()
             except ray.exceptions.RayActorError:  # its machine was lost meanwhile
-                self._add_actor()
+                self._idle.put(None)  # Ray's own thread, which this is, must not wait for Ray
             except Exception as error:
                 self._idle.put(error)
             else:
@@ -161,9 +167,11 @@ class _Actor:
         limits: Limits,
         detector: Detector | None,
         fetch: Fetch | None,
+        environment: dict[str, str | None],
     ) -> None:
         import ray
 
+        _set_environment(environment)
         self._folder = TemporaryDirectory()  # as long as this lives: the process may have to be started again
         path = Path(self._folder.name, "model" + suffix)
         path.write_bytes(ray.get(model[0]))
@@ -197,7 +205,8 @@ def _join(address: str | None, listen: bool) -> tuple[Any, bool]:
     options: dict[str, Any] = {"include_dashboard": False} if address is None and leave else {}
     options |= {"ignore_reinit_error": True, "log_to_driver": False, "logging_level": "ERROR"}
     try:
-        context: Any = ray.init(address or "local", **options)
+        with _silence() if address is None and leave else nullcontext():
+            context: Any = ray.init(address or "local", **options)
     except Exception as error:  # Ray raises almost any type
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         if address is None:
@@ -206,6 +215,33 @@ def _join(address: str | None, listen: bool) -> tuple[Any, bool]:
     if address is None and leave and not listen:
         _refuse_listening(context.address_info["node_ip_address"])
     return context, leave
+
+
+SILENCE = {"http_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1,localhost,::1"}
+"""Settings with which `requests` finds nobody outside of this machine."""
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep what Ray starts here from asking the cloud's metadata servers where it is.
+
+    A process of Ray 2.60 does so even where the statistics that this is for are off. The actors, which may have to
+    reach an object store, get the settings back that there were.
+    """
+    before = {name: os.environ.get(name) for name in SILENCE}
+    os.environ.update(SILENCE)
+    try:
+        yield
+    finally:
+        _set_environment(before)
+
+
+def _set_environment(values: dict[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def _keep_to_this_machine() -> None:
