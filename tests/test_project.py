@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -9,6 +11,11 @@ from gender_recognizer.models.classifier import GenderClassifier
 from gender_recognizer.training.fine_tuning import resolve_start
 
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())
+OF_TRAINING = {
+    Requirement(line).name.replace("scikit-learn", "sklearn")
+    for line in PYPROJECT["project"]["optional-dependencies"]["train"]
+}
+"""Names under which the packages of the extra `train` are imported."""
 
 
 def test_both_lists_of_tested_versions_agree():
@@ -49,7 +56,26 @@ def test_importing_all_of_labelling_brings_nothing_of_training():
         for package in ("pictures", "labelling")
         for path in (PROJECT / "src/gender_recognizer" / package).glob("[!_]*.py")
     ]
-    extra = PYPROJECT["project"]["optional-dependencies"]["train"]
-    heavy = {Requirement(line).name.replace("-", "_") for line in extra} | {"sklearn"}
-    code = f"import sys, {', '.join(modules)}\nprint(sorted({heavy} & sys.modules.keys()))"
+    code = f"import sys, {', '.join(modules)}\nprint(sorted({OF_TRAINING} & sys.modules.keys()))"
     assert run("-c", code).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [("train", []), ("evaluate", []), ("check", []), ("export", ["output_dir=out"]), ("tune", [])],
+)
+def test_without_the_extra_a_command_names_it_in_one_line(command, arguments, tmp_path):
+    code = (
+        f"import sys; sys.modules |= dict.fromkeys({OF_TRAINING}); from gender_recognizer.cli import main\n"
+        f"sys.exit(main('{command}', {[*arguments, f'outputs={tmp_path}']}))"
+    )
+    done = run("-c", code, cwd=tmp_path)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert re.match(r"error: this command needs \w+: uv sync, or pip install 'gender_recognizer\[train\]'", line)
+
+
+def test_help_may_be_cut_short_by_its_reader():
+    script = f"'{sys.executable}' scripts/train.py --help | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], cwd=PROJECT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

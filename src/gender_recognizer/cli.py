@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gender_recognizer.arguments import Overrides, option_types, read_arguments, suggest
-from gender_recognizer.streams import prepare_streams
+from gender_recognizer.streams import prepare_streams, show
 
 logger = logging.getLogger(__name__)
 
@@ -72,9 +72,11 @@ def app() -> int:
     if name in COMMANDS:
         return main(name, arguments)
     if name in ("-h", "--help"):
-        print("usage: gender-recognizer COMMAND [option=value ...]; COMMAND --help shows its options\n")
-        for known, command in COMMANDS.items():
-            print(f"  {known:9} {_help(command).splitlines()[0]}")
+        lines = [f"  {known:9} {_help(command).splitlines()[0]}" for known, command in COMMANDS.items()]
+        show(
+            "usage: gender-recognizer COMMAND [option=value ...]; COMMAND --help shows its options\n\n"
+            + "\n".join(lines)
+        )
         return 0
     near = difflib.get_close_matches(name, COMMANDS, 1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
@@ -93,7 +95,7 @@ def main(name: str, arguments: Sequence[str] | None = None) -> int:
     command = COMMANDS[name]
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if {"-h", "--help"} & set(arguments):
-        print(_help(command))
+        show(_help(command))
         return 0
     try:
         code = _run(name, command, arguments)
@@ -270,7 +272,7 @@ def _own_folder(line: Overrides) -> list[str]:
     return ["hydra.output_subdir=null"] if goes_on else []
 
 
-MISTAKES = (ValueError, TypeError, KeyError, OSError)
+MISTAKES = (ValueError, TypeError, KeyError, OSError, ModuleNotFoundError)
 """What wrong options and what they name raise; anything else is a fault of ours and shows where."""
 
 WRONG_PATH = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
@@ -282,6 +284,11 @@ def _report(error: Exception) -> int:
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         raise error
     message = error.args[0] if isinstance(error, KeyError) and error.args else error
+    if isinstance(error, ModuleNotFoundError):
+        if str(error.name).startswith("gender_recognizer"):
+            raise error
+        package = str(error.name).partition(".")[0]
+        message = f"this command needs {package}: uv sync, or pip install 'gender_recognizer[train]'"
     print(f"error: {message} (HYDRA_FULL_ERROR=1 shows where)", file=sys.stderr)
     of_machine = isinstance(error, OSError) and not isinstance(error, WRONG_PATH)
     return BROKEN if of_machine else WRONG_USAGE

@@ -14,7 +14,7 @@ def run(settings: DemoSettings) -> int:
         KeyboardInterrupt: a signal came before the page was there.
     """
     if find_spec("gradio") is None:
-        raise ValueError("the page needs the extra demo: uv sync --extra demo, or pip install gradio")
+        raise ValueError("the page needs the extra demo: uv sync --extra demo")
     find_model(settings.model_path, settings.outputs)
     from gender_recognizer.demo.server import serve  # gradio is an optional extra, and slow to import
 

@@ -8,8 +8,6 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-from rich.table import Column, Table
 
 METRICS = ("val/acc", "val/balanced_acc", "test/acc", "test/balanced_acc")
 
@@ -25,7 +23,7 @@ class SweepTable(Callback):
             return
         write_results(rows, folder / "sweep_results.csv")
         print_results(rows)
-        Console(soft_wrap=True).print(f"the same as a file: {folder / 'sweep_results.csv'}", highlight=False)
+        print(f"the same as a file: {folder / 'sweep_results.csv'}")
         if any(row["status"] != "done" for row in rows):
             sys.exit(3)
 
@@ -56,6 +54,9 @@ def write_results(rows: list[dict[str, str]], path: Path) -> None:
 
 def print_results(rows: list[dict[str, str]]) -> None:
     """Print the rows; options that are the same in all runs are left out."""
+    from rich.console import Console  # of the extra train; Hydra imports this module before it is known to be there
+    from rich.table import Column, Table
+
     columns = [name for name in _columns(rows) if len({row.get(name) for row in rows}) > 1 or name in METRICS]
     table = Table(*(Column(name, overflow="fold") for name in columns))
     for row in rows:
