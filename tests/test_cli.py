@@ -97,6 +97,7 @@ def test_mistyped_options_end_in_one_line(name, typed, message, capsys, tmp_path
         ("label", "resume=perhaps", "resume is perhaps; expected true or false"),
         ("label", "batch_size=many", "batch_size is many; expected a whole number"),
         ("label", "engine=rya", "engine is 'rya'; there are local, ray"),
+        ("demo", "-m", "demo runs once; -m tries several values of options of train"),
         ("demo", "port=x", "port is x; expected a whole number"),
         ("evaluate", "num_draws=null", "num_draws is None; expected a value"),
     ],

@@ -110,6 +110,8 @@ def main(name: str, arguments: Sequence[str] | None = None) -> int:
 
 def _run(name: str, command: Command, arguments: list[str]) -> int:
     line = read_arguments(arguments, _load(command.settings), command.inputs)
+    if {"-m", "--multirun"} & set(line.flags) and not command.keeps_runs:
+        raise ValueError(f"{name} runs once; -m tries several values of options of train")
     if line.flags or command.keeps_runs:
         return _run_with_hydra(name, command, line)
     return _load(command.run)(_compose(command, line.overrides))
