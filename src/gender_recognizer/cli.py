@@ -3,13 +3,10 @@
 python scripts/train.py model=smallcnn        the same as        gender-recognizer train model=smallcnn
 """
 
-import dataclasses
 import difflib
 import importlib
-import inspect
 import logging
 import os
-import re
 import signal
 import sys
 import time
@@ -17,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gender_recognizer.arguments import Overrides, option_types, read_arguments, suggest
+from gender_recognizer.arguments import Overrides, read_arguments
+from gender_recognizer.option_texts import explain, help_text
 from gender_recognizer.streams import prepare_streams, show
 
 logger = logging.getLogger(__name__)
@@ -72,7 +70,9 @@ def app() -> int:
     if name in COMMANDS:
         return main(name, arguments)
     if name in ("-h", "--help"):
-        lines = [f"  {known:9} {_help(command).splitlines()[0]}" for known, command in COMMANDS.items()]
+        lines = [
+            f"  {known:9} {help_text(_load(command.settings)).splitlines()[0]}" for known, command in COMMANDS.items()
+        ]
         show(
             "usage: gender-recognizer COMMAND [option=value ...]; COMMAND --help shows its options\n\n"
             + "\n".join(lines)
@@ -95,7 +95,7 @@ def main(name: str, arguments: Sequence[str] | None = None) -> int:
     command = COMMANDS[name]
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if {"-h", "--help"} & set(arguments):
-        show(_help(command))
+        show(help_text(_load(command.settings)))
         return 0
     try:
         code = _run(name, command, arguments)
@@ -141,7 +141,7 @@ def _compose(command: Command, overrides: Sequence[str]) -> Any:
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
             config = compose(command.config, list(overrides))
     except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(_explain(error, _load(command.settings))) from None
+        raise ValueError(explain(error, _load(command.settings))) from None
     return to_settings(config, _load(command.settings), overrides)
 
 
@@ -157,41 +157,11 @@ def to_settings(config: Any, kind: type, overrides: Sequence[str] = ()) -> Any:
     try:
         settings: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), config))
     except OmegaConfBaseException as error:
-        raise ValueError(_explain(error, kind)) from None
+        raise ValueError(explain(error, kind)) from None
     model_is_chosen = any(part.lstrip("+~").startswith(("model=", "model.", "experiment=")) for part in overrides)
     if getattr(settings, "init_from", None) is not None and not model_is_chosen:
         settings.model = {}  # that of the weights to start from
     return settings
-
-
-def _explain(error: Exception, kind: type) -> str:
-    """Return what Hydra or OmegaConf object to, in one line of plain words."""
-    text, key = str(error), getattr(error, "full_key", None)
-    if found := re.search(r"Could not override '(.+?)'", text):
-        return suggest(found[1], kind)
-    if key and f"Key '{key.rpartition('.')[2]}' not in" in text:
-        return suggest(key, kind)
-    if found := re.search(r"Could not find '(.+)/(.+)'\s+Available options in .+:\n((?:\s*\t.+\n)+)", text):
-        return f"{found[1]} is '{found[2]}'; there are {', '.join(found[3].split())}"
-    if isinstance(error.__cause__, Exception) and key is None and getattr(error.__cause__, "full_key", None):
-        return _explain(error.__cause__, kind)
-    if "issing mandatory value" in text:
-        return f"{key} is not set; give {key}=..."
-    value = re.search(r"[Vv]alue:? '?(.*?)'?(?: of type| is not a valid| for field|$)", text, re.M)
-    for word, expected in EXPECTED.items():
-        if word in text and value:
-            return f"{key} is {value[1]}; expected {expected}"
-    return f"{key}: {text.splitlines()[0]}" if key else text.splitlines()[0]
-
-
-EXPECTED = {
-    "to Integer": "a whole number",
-    "to Float": "a number",
-    "valid bool": "true or false",
-    "to Path": "a path",
-    "'None' for field": "a value",
-}
-"""What to say instead of OmegaConf's words for types."""
 
 
 def register_resolvers() -> None:
@@ -299,23 +269,6 @@ def _report(error: Exception) -> int:
 def settings_class(name: str) -> type:
     """Return the dataclass of a command's settings."""
     return _load(COMMANDS[name].settings)
-
-
-def _help(command: Command) -> str:
-    """Return what the settings of a command say of themselves, then the options they inherit and those of groups."""
-    kind = _load(command.settings)
-    text = inspect.getdoc(kind) or ""
-    for base in kind.__mro__[1:-1]:
-        text += f"\n\nOptions it shares with others:\n{_attributes(base)}"
-    for name, part in option_types(kind):
-        if isinstance(part, type) and dataclasses.is_dataclass(part):
-            text += f"\n\nOptions of {name}:\n{_attributes(part)}"
-    return text
-
-
-def _attributes(kind: type) -> str:
-    """Return what the docstring of a dataclass says of its fields."""
-    return (inspect.getdoc(kind) or "").partition("Attributes:\n")[2].partition("\n\n")[0]
 
 
 def _load(name: str) -> Any:

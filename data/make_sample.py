@@ -1,6 +1,6 @@
 """Make the synthetic sample faces of data/sample from the FairFace training pictures.
 
-    uv run --group sample python scripts/make_sample.py fairface/train
+    uv run --group sample python data/make_sample.py fairface/train
 
 Every face is the average, with equal weights, of six different frontal adult pictures of one label and race
 group: an anchor and the five neighbours that register to it best (affine ECC), moved to their common shape by
