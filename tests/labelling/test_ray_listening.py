@@ -17,11 +17,11 @@ import sys
 from gender_recognizer.labelling.ray_engine import RayEngine
 from gender_recognizer.labelling.records import Limits
 from gender_recognizer.models.model_file import BUNDLED_MODEL
-from gender_recognizer.models.predictor import Choice
+from gender_recognizer.models.predictor import ChosenModel
 from gender_recognizer.pictures.listing import Folder
 from pathlib import Path
 
-engine = RayEngine(Choice(BUNDLED_MODEL, "cpu", "a test"), Limits(), 16, 1)
+engine = RayEngine(ChosenModel(BUNDLED_MODEL, "cpu", "a test"), Limits(), 16, 1)
 records = [record for records in engine.label(Folder(Path(sys.argv[1]))) for record in records]
 print(len(records), flush=True)
 sys.stdin.readline()

@@ -128,10 +128,6 @@ class ChosenModel(NamedTuple):
     why: str
 
 
-Choice = ChosenModel
-"""The name until version 0.1.0."""
-
-
 def choose_device(path: Path, device: str = "auto") -> ChosenModel:
     """Return where a model runs best.
 
