@@ -195,7 +195,7 @@ def test_other_methods_are_refused(anna, method, path):
         b"",
         b"\xff\xfe",
         "+AHs-".encode("utf-7"),
-        gzip.compress(b'{"data": [], "fn_index": 0, "session_hash": "a"}'),
+        gzip.compress(b'{"data": [], "fn_index": 0, "session_hash": "a"}', mtime=0),
     ],
 )
 def test_an_event_that_is_none_of_the_page_is_refused(anna, body):

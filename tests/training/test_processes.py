@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import PROJECT, SMALL_RUN, make_colour_data, run
 
-from gender_recognizer.data.dataset import open_pictures
+from gender_recognizer.data.cache import open_pictures
 from gender_recognizer.models.model_file import load_classifier
 
 
