@@ -1,10 +1,12 @@
 """Ctrl-C while a network is trained."""
 
-import contextlib
 import logging
 import multiprocessing
 import os
+import pickle
 import signal
+import subprocess
+import sys
 
 import pytest
 from conftest import train_settings
@@ -78,23 +80,41 @@ def test_while_it_is_measured_the_model_is_exported_all_the_same(settings, expor
     assert len(exports) == 1
 
 
-@pytest.mark.parametrize("moment", ["while Lightning shuts down", "while the model is exported"])
-def test_the_second_ends_the_process_at_once(settings, light_training, monkeypatch, moment):
-    """In a copy of this process, which takes no time to start."""
-    second = []
+SECOND = """
+import os, pickle, signal, sys
+import torch
+from gender_recognizer.training import run
+from test_interruption import Interrupt
 
-    def interrupt_again(*_):
-        second.append(moment)
-        os.kill(os.getpid(), signal.SIGINT)
-        os._exit(0)  # is not reached
+torch.set_num_threads(1)
+moment, settings = pickle.load(sys.stdin.buffer)
 
-    if moment == "while Lightning shuts down":
-        monkeypatch.setattr("lightning.pytorch.trainer.trainer.Trainer._teardown", interrupt_again)
-    else:
-        monkeypatch.setattr("gender_recognizer.training.run.export", interrupt_again)
-    child = os.fork()
-    if child == 0:
-        with contextlib.suppress(BaseException):
-            train(settings, [Interrupt(epoch=1)])
-        os._exit(1)  # is not reached
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130
+def interrupt_again(*_):
+    os.kill(os.getpid(), signal.SIGINT)
+    os._exit(0)  # is not reached
+
+if moment == "while Lightning shuts down":
+    run.lightning.Trainer._teardown = interrupt_again
+else:
+    run.export = interrupt_again
+run.train(settings, [Interrupt(epoch=1)])
+"""
+
+
+def test_the_second_ends_the_process_at_once(settings):
+    """In processes of their own: a copy of this one could wait for threads that it does not have."""
+    started = {}
+    for moment in ("while Lightning shuts down", "while the model is exported"):
+        settings.run_dir = settings.outputs / moment
+        process = subprocess.Popen(
+            [sys.executable, "-c", SECOND],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        process.stdin.write(pickle.dumps((moment, settings)))
+        process.stdin.close()
+        started[moment] = process
+    for moment, process in started.items():
+        errors = process.stderr.read().decode()
+        assert process.wait(timeout=120) == 130, f"{moment}: {errors}"
