@@ -158,8 +158,10 @@ NAMES = [
 ]
 
 
-def test_every_name_of_a_folder_works(tmp_path, pictures):
+def test_every_name_of_a_folder_works(tmp_path, pictures, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     for name in NAMES:
+        (tmp_path / name).mkdir()
         for arguments in ([name], [f"input_dir={name}"], [f"input_dir={name}", "batch_size=3"]):
             assert read_settings("label", arguments).input_dir == [name]
     folder = pictures.rename(tmp_path / "a=b [x] 'é' ${y},~")

@@ -28,8 +28,6 @@ from gender_recognizer.models.predictor import ChosenModel, available_cores, cho
 from gender_recognizer.pictures.listing import File
 from gender_recognizer.pictures.loading import LOADER_VERSION
 
-_CHECKOUT = Path(__file__).resolve().parents[3]
-IS_CHECKOUT = (_CHECKOUT / "scripts" / "process.py").is_file()
 RESULTS = "process_results.json"
 DONE, SOME_FAILED, STOPPED = 0, 3, 130
 CROPS, PHOTOGRAPHS_ON_RAY = 32, 4
@@ -44,8 +42,7 @@ def run(settings: LabelSettings) -> int:
         OSError: a result cannot be written; what was done so far is kept.
     """
     limits, output_path = settings.limits, find_output(settings.output_path)
-    outputs = settings.outputs or (_CHECKOUT if IS_CHECKOUT else Path.cwd()) / "outputs"
-    model_path = find_model(settings.model_path, Path(outputs).expanduser())
+    model_path = find_model(settings.model_path, Path(settings.outputs).expanduser())
     inputs = Inputs.of(settings)
     choice = choose_device(model_path, settings.device)
     if settings.target_accuracy is not None:
@@ -67,12 +64,13 @@ def run(settings: LabelSettings) -> int:
 
 
 def find_output(output_path: str | None) -> Path:
-    """Return the absolute path of the JSON file; by default it is beside `process.py`, of an installed package here.
+    """Return the absolute path of the JSON file; by default it is beside `process.py`, else in the current folder.
 
     Raises:
         ValueError: it does not end with .json.
     """
-    default = _CHECKOUT / "scripts" if IS_CHECKOUT else Path.cwd()
+    script = Path(sys.argv[0])
+    default = script.resolve().parent if script.name == "process.py" else Path.cwd()
     path = Path(output_path).expanduser() if output_path else default
     if path.is_dir() or _is_folder(output_path):
         path /= RESULTS

@@ -57,7 +57,7 @@ class LabelSettings:
         formats: of json, jsonl, csv: the result files to leave.
         resume: go on where an interrupted run stopped; false = start over.
         model_path: .onnx or .ckpt file; null = the bundled model, latest = the best checkpoint of the newest run.
-        outputs: where training runs are, for latest; null = outputs/ of this project.
+        outputs: where training runs are, for latest.
         device: auto, cpu or cuda.
         batch_size: pictures that a worker takes at once; null = 32, of photographs 4; with engine=ray more.
         num_workers: processes that read, decode and label; null = the number of cores.
@@ -87,7 +87,7 @@ class LabelSettings:
     formats: list[str] = field(default_factory=lambda: ["json", "jsonl"])
     resume: bool = True
     model_path: str | None = None
-    outputs: str | None = None
+    outputs: str = "outputs"
     device: str = "auto"
     batch_size: int | None = None
     num_workers: int | None = None
