@@ -150,7 +150,7 @@ def copy_pictures(
 def find_pictures(
     known: PublicSet, describe: Describe, source: Path, part: str | None, outcome: Outcome
 ) -> Iterator[tuple[Member, str, Row]]:
-    """Yield the pictures of a part that can be described, with its new name and its row.
+    """Yield the pictures of a part that can be described, each with its new name and its row.
 
     Others are counted in the outcome.
 

@@ -128,7 +128,7 @@ def _match_names(path: Path, tables: dict[str, Rows], root: Path) -> Split:
         what = f"{len(usable):,} pictures in '{root}' were found in it by their {told}."
         return Split(usable, "names", f"'{path}' was written for '{best}': {what}")
     folders = " and ".join(f"'{folder}'" for folder in tables) or "nothing"
-    note = f"'{path}' is of {folders}, not of '{root}' ({why}): which of these trained the model is not known."
+    note = f"'{path}' is of {folders}, not of '{root}' ({why}): which of these pictures trained the model is not known."
     return Split({}, "none", note)
 
 
@@ -248,6 +248,6 @@ def _too_few(groups: np.ndarray, targets: np.ndarray, fractions: Sequence[float]
     test_root = ", a folder of other pictures to test on (data.test_root=)" if all(map(len, without_test)) else ""
     return (
         f"the {len(groups)} pictures are {count} groups of near copies, such as frames of {count} videos, and a group "
-        f"stays in one part: too few groups for the shares {list(fractions)}. More of the same do not help; add other "
+        f"stays in one part: too few groups for the shares {list(fractions)}. More of these do not help; add other "
         f"people and scenes{test_root}, or data.split=random, which lets copies of training pictures into the tests"
     )
