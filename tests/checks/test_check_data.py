@@ -207,7 +207,7 @@ def test_lines_that_name_no_picture_are_counted(checked, tmp_path, caplog):
     (tmp_path / "exclude.txt").write_bytes(b"\xef\xbb\xbf./female/003.png\r\n\r\nfemale/gone.png\r\nmale\r\n")
     with caplog.at_level(logging.WARNING):
         data = load(root, folder.parent / "cache", exclude=tmp_path / "exclude.txt")
-    assert "2 lines name no picture" in caplog.text
+    assert "2 lines name a picture that is not in" in caplog.text
     assert "'female/gone.png'" in caplog.text
     assert "female/003.png" not in used(data)
 
@@ -422,7 +422,10 @@ def test_endings_that_are_not_listed_are_said_with_their_counts(tmp_path, capsys
     for path in (root / "male").glob("*.png"):
         path.unlink()
     assert main("check", arguments) == 2
-    assert "only files whose endings are not those of pictures: .cr2 (1), .psd (1); class 'male'" in capsys.readouterr().err
+    assert (
+        "only files whose endings are not those of pictures: .cr2 (1), .psd (1); class 'male'"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_file_of_two_classes_is_an_error_that_names_both(tmp_path, capsys):

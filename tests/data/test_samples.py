@@ -114,7 +114,7 @@ def test_names_are_found_in_the_form_that_a_system_gives_their_accents(tmp_path,
     ("content", "message"),
     [
         ("file_name,age\nfemale/1.jpg,20, or so\nmale/1.jpg,30\n", "line 2: more values than the 2 columns"),
-        ("file_name,age\nmale/1.jpg,29\nmale/1.jpg,30\n", "line 3: 'male/1.jpg' again"),
+        ("file_name,age\nmale/1.jpg,29\nmale/1.jpg,30\n", "line 3: 'male/1.jpg' occurs again"),
         ("file_name,age\nmale/1.jpg,30\n" + "x" * 200_000, "cannot be read beyond line 2"),
     ],
 )

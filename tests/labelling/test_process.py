@@ -287,7 +287,7 @@ def test_wanted_accuracy_chooses_the_confidence(tmp_path, hard):
     assert done.returncode == 0
     point = confidence_for(load_predictor(BUNDLED_MODEL).info.operating_points, 0.99)
     said = re.search(
-        r"from a confidence of (\S+) on; .* (\S+)% of the labels were right and (\S+)% were left", done.stderr
+        r"from a confidence of (\S+); .* (\S+)% of the labels were right and (\S+)% were left", done.stderr
     )
     assert float(said[1]) == pytest.approx(point.confidence, abs=1e-4)
     assert float(said[2]) == pytest.approx(100 * point.accuracy, abs=0.01)
@@ -381,7 +381,10 @@ MINE = {
         (["{root}/in", "output_path={root}/foreign.json"], "is not a log of gender_recognizer"),
         (["{root}/in", "output_path={root}/holiday.json"], "holiday.json' exists and is not a result"),
         (["{root}/in", "output_path={root}/table.json", "formats=[csv]"], "table.csv' exists and is not a result"),
-        (["{root}/in", "output_path={root}/folder.json", "formats=[json,csv]"], "folder.csv' exists and is not a result"),
+        (
+            ["{root}/in", "output_path={root}/folder.json", "formats=[json,csv]"],
+            "folder.csv' exists and is not a result",
+        ),
         (["{root}/in", "output_path={root}/new/", "model_path={root}/broken.onnx"], "is not an ONNX model"),
         (["s3://bucket/folder"], "needs engine=ray"),
         (["s3://bucket/folder", "{root}/in", "engine=ray"], "an address cannot be combined with other inputs"),

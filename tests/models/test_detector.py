@@ -343,7 +343,8 @@ def test_a_changed_photograph_leaves_no_face_of_its_old_self(tmp_path):
     }
     assert done.stderr.splitlines()[-1].startswith("3 files: 3 labelled (1 female, 2 male), 1 no face, 0 failed: ")
     assert (
-        process(*arguments, "faces=largest").stderr.count("starting over: out.jsonl was made with a different limits") == 1
+        process(*arguments, "faces=largest").stderr.count("starting over: out.jsonl was made with a different limits")
+        == 1
     )
     assert json.loads((tmp_path / "out.json").read_text()) == {"a.png": "male", "c.png": "male"}
 
