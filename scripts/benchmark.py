@@ -17,7 +17,7 @@ Both print every round and the medians, and save them below outputs/benchmark/.
 
 ray labels 20,000 crops on a local Ray cluster with one and with two workers, alternating, start-up left out.
 
-faces pastes crops (the sample) on textures and reports how many faces are found there and how they are labelled; margins=
+faces pastes crops (the sample) on textures and says how many faces are found there and how they are labelled; margins=
 also tries how much around a face is best cut out, on 20 times as many pictures of a folder such as fairface/train.
 """
 
