@@ -1,4 +1,4 @@
-"""Bring the official archive of a public data set, downloaded under its terms, into folders to train on.
+"""Turn the official archive of a public data set, downloaded under its terms, into folders to train on.
 
 python scripts/prepare_data.py dataset=utkface|fairface|celeba|lfw source=archive-or-folder [output_dir=folder]
 [part=train]

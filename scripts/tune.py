@@ -1,4 +1,4 @@
-"""Search for good training options with Optuna: unpromising trials are stopped early, and the same call goes on.
+"""Search for good training options with Optuna: unpromising trials are stopped early, and the same call continues.
 
     python scripts/tune.py data.root=folder-with-female-and-male tune.num_trials=30
 

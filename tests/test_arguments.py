@@ -142,9 +142,9 @@ def test_several_inputs_by_name_and_by_themselves(tmp_path, monkeypatch):
     ("argument", "inputs", "message"),
     [
         ("--nope", None, "unknown option '--nope'"),
-        ("folder", None, "'folder' is no option; expected option=value"),
-        ("outptu_path=x", "input_dir", "'outptu_path=x' is no option and no file; did you mean output_path=?"),
-        ("nope=1", None, "'nope=1' is no option; --help shows"),
+        ("folder", None, "'folder' is not an option; expected option=value"),
+        ("outptu_path=x", "input_dir", "'outptu_path=x' is not an option or a file; did you mean output_path=?"),
+        ("nope=1", None, "'nope=1' is not an option; --help lists"),
     ],
 )
 def test_what_is_not_understood_is_named(argument, inputs, message):

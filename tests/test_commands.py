@@ -190,7 +190,7 @@ def test_without_own_pictures_the_sample_is_used_and_said(tmp_path, encoding):
         pytest.skip("data/female or data/male has pictures")
     done = train("trainer.max_epochs=1", f"outputs={tmp_path}", cwd=tmp_path, PYTHONIOENCODING=encoding)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert sum("taking the sample in data/sample" in line for line in done.stdout.splitlines()) == 1
+    assert sum("using the sample in data/sample" in line for line in done.stdout.splitlines()) == 1
     (run_dir,) = (path for path in tmp_path.iterdir() if path.name != "cache")
     files = {path.relative_to(run_dir).as_posix() for path in run_dir.rglob("*") if path.is_file()}
     assert {"split.csv", "class_balance.png", "metrics.json", "train.log", ".hydra/config.yaml"} <= files
@@ -256,13 +256,13 @@ def test_ctrl_c_leaves_a_model_that_labels(tmp_path, colour_data, cache_dir):
     [
         (["data.root={missing}"], "no folder '{missing}/female'"),
         (["ckpt_path=last"], "no training run with a checkpoint"),
-        (["data.root={colour}", "ckpt_path={run}/checkpoints/last.ckpt", "model.widths=[4]"], "go on with the same"),
+        (["data.root={colour}", "ckpt_path={run}/checkpoints/last.ckpt", "model.widths=[4]"], "continue with the same"),
         (["data.root={colour}", "+trainer.speed=1"], "trainer: Trainer.__init__() got an unexpected keyword argument"),
         (["data.root={colour}", "+model.eyes=2"], "unexpected keyword argument 'eyes'"),
         (["seed=-1"], "seed is -1; expected a whole number, 0 or more"),
         (["classifier.lr=0"], "classifier.lr is 0.0; expected a number above 0"),
         (["classifier.label_smoothing=2"], "classifier.label_smoothing is 2.0; expected a share from 0 to 1"),
-        (["classifier.weight_decay=-1"], "classifier.weight_decay is -1.0; expected a number from 0 up"),
+        (["classifier.weight_decay=-1"], "classifier.weight_decay is -1.0; expected a number, 0 or more"),
         (["early_stopping_patience=0"], "early_stopping_patience is 0; expected 1 epoch or more"),
         (["ema_decay=1"], "ema_decay is 1.0; expected a number between 0 and 1"),
     ],

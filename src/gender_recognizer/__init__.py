@@ -1,4 +1,4 @@
-"""Tell female from male in a picture of a face: train a small network, label whole folders."""
+"""Classify pictures of faces as female or male: train a small network and label whole folders with it."""
 
 import os
 from typing import TYPE_CHECKING, Any
@@ -7,8 +7,8 @@ if TYPE_CHECKING:
     from gender_recognizer.labelling.recognizer import Recognizer
     from gender_recognizer.labelling.records import Record
 
-# Each of these is read when a library that reports to its makers is imported, so it is set before anything else is.
-# ONNX Runtime: `disable_telemetry_events()` comes too late. What the user has set stays.
+# Libraries read these switches of their telemetry when they are imported, so they are set first; ONNX Runtime's
+# `disable_telemetry_events()` would come too late. Values that the user has set are kept.
 for _name, _value in {
     "DO_NOT_TRACK": "1",
     "GRADIO_ANALYTICS_ENABLED": "False",
@@ -24,7 +24,7 @@ __all__ = ["Recognizer", "Record"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for: whoever wants settings or a help text does not wait for ONNX Runtime."""
+    """Import on first use, so that settings and help texts do not wait for ONNX Runtime."""
     if name == "Recognizer":
         from gender_recognizer.labelling.recognizer import Recognizer
 

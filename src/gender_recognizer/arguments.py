@@ -1,4 +1,4 @@
-"""What is typed after a command becomes Hydra's overrides: any path and any class name a shell can pass, unchanged."""
+"""Turn command-line arguments into Hydra overrides that keep every path and class name unchanged."""
 
 import dataclasses
 import difflib
@@ -12,18 +12,18 @@ from typing import Any, NamedTuple
 
 FLAGS = ("-m", "--multirun", "--resolve", "--info", "--version", "--hydra-help", "-r", "--run")
 FLAGS_WITH_VALUE = ("-c", "--cfg", "-p", "--package", "-sc", "--shell-completion", "-cn", "-cd", "--config-dir", "-i")
-"""Hydra's own options that a user may need; what follows `--`name`=` belongs to the flag, too."""
+"""Hydra's own options that a user may need; what follows `--`name`=` belongs to the flag as well."""
 
 SWEEPS = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(.*\)", re.S)
 OVERRIDE = re.compile(r"(\+\+|\+|~)?([A-Za-z_][\w.@:/-]*)(?:=(.*))?", re.S)
 
 
 OPTION = re.compile(r"[+~]*[A-Za-z_][\w.@]*=")
-"""What looks like an option, were there one of that name."""
+"""What looks like an option, whether or not there is one of that name."""
 
 
 class Overrides(NamedTuple):
-    """A command line in Hydra's words.
+    """A command line as Hydra reads it.
 
     Attributes:
         overrides: such as `data.root='photos (1)'`.
@@ -37,9 +37,9 @@ class Overrides(NamedTuple):
 def read_arguments(arguments: Sequence[str], settings: type, inputs: str | None = None) -> Overrides:
     """Return the overrides and flags of a command line.
 
-    Options whose type is text, a path or a list of them do not pass through Hydra's grammar, which refuses or changes
-    many names of folders: their values are quoted for it, `~` is expanded in paths, and the items of a list stay text
-    (`[0,1]` names the classes `0` and `1`). With `-m` their commas separate the values of a sweep.
+    Hydra's grammar refuses or changes many folder names. Values of options that are text, paths or lists of them are
+    therefore quoted, `~` is expanded in paths, and the items of a list stay text (`[0,1]` names the classes `0` and
+    `1`). With `-m` their commas separate the values of a sweep.
 
     Args:
         arguments: what follows the command's name.
@@ -70,7 +70,7 @@ def _split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         elif argument in FLAGS or argument.split("=")[0] in FLAGS_WITH_VALUE:
             flags.append(argument)
         elif argument.startswith("-"):
-            raise ValueError(f"unknown option '{argument}'; --help shows what there is")
+            raise ValueError(f"unknown option '{argument}'; --help lists the options")
         else:
             others.append(argument)
     return flags, others
@@ -95,12 +95,12 @@ def option_types(settings: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def suggest(name: str, settings: type) -> str:
-    """Return what to say of an option that does not exist."""
+    """Return the message about an option that does not exist."""
     known = [key for key, _ in option_types(settings)]
     if name in known:
         return f"'{name}' is an option of {name.partition('.')[0]}, which was not chosen"
     near = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]}?" if near else "--help shows what there is"
+    hint = f"did you mean {near[0]}?" if near else "--help lists the options"
     return f"unknown option '{name}'; {hint}"
 
 
@@ -118,16 +118,16 @@ def _translate_inputs(bare: list[str], kinds: dict[str, Any], inputs: str | None
         if inputs is not None and (os.path.lexists(argument) or not OPTION.match(argument)):
             continue
         near = difflib.get_close_matches(argument.partition("=")[0].lstrip("+~"), kinds, 1)
-        hint = f"did you mean {near[0]}=?" if near and "=" in argument else "--help shows what there is"
+        hint = f"did you mean {near[0]}=?" if near and "=" in argument else "--help lists the options"
         expected = "" if "=" in argument else "; expected option=value"
-        raise ValueError(f"'{argument}' is no option{' and no file' if inputs else ''}{expected or f'; {hint}'}")
+        raise ValueError(f"'{argument}' is not an option{' or a file' if inputs else ''}{expected or f'; {hint}'}")
     return [f"{inputs}=[{','.join(quote(_plain(path, Path)) for path in bare)}]"] if bare else []
 
 
 def _translate(argument: str, kinds: dict[str, Any], sweeping: bool) -> str:
     """Return one override with its value in Hydra's grammar."""
     match = OVERRIDE.fullmatch(argument)
-    assert match, "only what is an override comes here"
+    assert match, "only overrides come here"
     prefix, key, value = match.groups()
     kind: Any = Path if key in ("hydra.run.dir", "hydra.sweep.dir") else kinds.get(key)
     item = typing.get_args(kind)[0] if typing.get_origin(kind) is list else None

@@ -1,4 +1,4 @@
-"""The commands: a command line becomes checked settings, and those one call of `run`. The only module that knows Hydra.
+"""The commands: read a command line, check it against the command's settings, call its `run`. Only here is Hydra used.
 
 python scripts/train.py model=smallcnn        the same as        gender-recognizer train model=smallcnn
 """
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 PACKAGE = Path(__file__).resolve().parent
 IS_CHECKOUT = (PACKAGE.parents[1] / "configs").is_dir()
 PROJECT = PACKAGE.parents[1] if IS_CHECKOUT else Path.cwd()
-"""Where `data` and `outputs` are: the project's folder, or the current one where the package is installed."""
+"""Folder that holds `data` and `outputs`: the project's or, for an installed package, the current one."""
 
 CONFIGS = PROJECT / "configs" if IS_CHECKOUT else PACKAGE / "configs"
 STOPPED, WRONG_USAGE, BROKEN = 130, 2, 1
@@ -165,7 +165,7 @@ def to_settings(config: Any, kind: type, overrides: Sequence[str] = ()) -> Any:
 
 
 def register_resolvers() -> None:
-    """Make known what the configurations use: `${project:path}` and `${run_dir:outputs,ckpt_path}`."""
+    """Register the resolvers that the configurations use: `${project:path}` and `${run_dir:outputs,ckpt_path}`."""
     from omegaconf import OmegaConf
 
     OmegaConf.register_new_resolver("project", lambda path: str(PROJECT / path), replace=True)
@@ -173,10 +173,10 @@ def register_resolvers() -> None:
 
 
 def choose_run_dir(outputs: str, ckpt_path: str | None) -> str:
-    """Return the run folder: a new one, or that of the checkpoint to go on from.
+    """Return the run folder: a new one, or that of the checkpoint to resume from.
 
     Raises:
-        ValueError: there is no run to go on with.
+        ValueError: there is no run to resume.
     """
     from gender_recognizer.models.model_file import newest_run
 
@@ -188,17 +188,17 @@ def choose_run_dir(outputs: str, ckpt_path: str | None) -> str:
 
 
 def _run_with_hydra(name: str, command: Command, line: Overrides) -> int:
-    """Run a command in a run folder of Hydra's, or do what a flag of Hydra's asks for."""
+    """Run a command in a run folder that Hydra makes, or act on one of Hydra's own flags."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     if not line.flags:
-        _compose(command, line.overrides)  # a mistake ends here in one line, before a folder is made
+        _compose(command, line.overrides)  # a mistake is reported here in one line, before a folder is made
     typed, codes = sys.argv, [0]
 
     def task(config: Any) -> float | None:
-        sys.argv = typed  # Lightning starts its other processes with it
+        sys.argv = typed  # Lightning starts its other processes with these
         hydra_config = HydraConfig.get()
         run_dir = Path(hydra_config.runtime.output_dir)
         if hydra_config.mode == RunMode.MULTIRUN:
@@ -221,7 +221,7 @@ def _run_with_hydra(name: str, command: Command, line: Overrides) -> int:
 
 
 def _run_in_sweep(command: Command, config: Any, overrides: Sequence[str], run_dir: Path) -> float:
-    """Return a run's objective; a failure is logged, noted in failed.txt and gives `nan`, and the sweep goes on."""
+    """Return a run's objective; a failure is logged, noted in failed.txt and gives `nan`, and the sweep continues."""
     try:
         settings = to_settings(config, _load(command.settings), overrides)
         settings.run_dir = run_dir
@@ -233,7 +233,7 @@ def _run_in_sweep(command: Command, config: Any, overrides: Sequence[str], run_d
 
 
 def _own_folder(line: Overrides) -> list[str]:
-    """Return the overrides that keep Hydra from writing into the folder of a run that goes on.
+    """Return the overrides that keep Hydra from writing into the folder of a run that is resumed.
 
     Other processes of one training (Lightning, torchrun, SLURM) share the folder of the first and write nothing.
     """
@@ -245,14 +245,14 @@ def _own_folder(line: Overrides) -> list[str]:
 
 
 MISTAKES = (ValueError, TypeError, KeyError, OSError, ModuleNotFoundError)
-"""What wrong options and what they name raise; anything else is a fault of ours and shows where."""
+"""Errors that a user's mistake causes; any other is a bug and shows its traceback."""
 
 WRONG_PATH = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
-"""Of these errors of files, those that name what the user should have named otherwise; a full disk is none."""
+"""File errors that mean a wrong path in an option (a full disk does not)."""
 
 
 def _report(error: Exception) -> int:
-    """Say in one line what is wrong, and return the exit code."""
+    """Print in one line what is wrong, and return the exit code."""
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         raise error
     message = error.args[0] if isinstance(error, KeyError) and error.args else error

@@ -1,4 +1,4 @@
-"""What a command says of its options, and of mistakes in them, in plain words."""
+"""Help texts of options, and messages about mistakes in them, in plain words."""
 
 import dataclasses
 import inspect
@@ -13,11 +13,11 @@ EXPECTED = {
     "to Path": "a path",
     "'None' for field": "a value",
 }
-"""What to say instead of OmegaConf's words for types."""
+"""What replaces OmegaConf's words for types."""
 
 
 def explain(error: Exception, kind: type) -> str:
-    """Return what Hydra or OmegaConf object to, in one line of plain words."""
+    """Return an error of Hydra or OmegaConf as one line of plain words."""
     text, key = str(error), getattr(error, "full_key", None)
     if found := re.search(r"Could not override '(.+?)'", text):
         return suggest(found[1], kind)
@@ -37,7 +37,7 @@ def explain(error: Exception, kind: type) -> str:
 
 
 def help_text(kind: type) -> str:
-    """Return what the settings of a command say of themselves, then the options they inherit and those of groups."""
+    """Return the docstring of a command's settings, then the options they inherit and those of groups."""
     text = inspect.getdoc(kind) or ""
     for base in kind.__mro__[1:-1]:
         text += f"\n\nOptions it shares with others:\n{_attributes(base)}"
@@ -48,5 +48,5 @@ def help_text(kind: type) -> str:
 
 
 def _attributes(kind: type) -> str:
-    """Return what the docstring of a dataclass says of its fields."""
+    """Return the part of a dataclass's docstring that explains its fields."""
     return (inspect.getdoc(kind) or "").partition("Attributes:\n")[2].partition("\n\n")[0]

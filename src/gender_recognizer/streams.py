@@ -5,10 +5,10 @@ import sys
 
 
 def prepare_streams() -> None:
-    r"""See to it that printing never ends a command, whatever standard output and error are.
+    r"""Make sure that printing never ends a command, whatever standard output and error are.
 
-    A closed one (`2>&-`) becomes the null device, before a result file gets its number; what an encoding lacks is
-    written as `\u2022`.
+    A closed one (`2>&-`) becomes the null device, before a result file gets its number; characters that an encoding
+    lacks are written as escapes such as `\u2022`.
     """
     for number in range(3):
         try:
@@ -24,7 +24,7 @@ def prepare_streams() -> None:
 
 
 def show(text: str) -> None:
-    """Print what was asked for; that its reader has seen enough of it, such as `head`, is no error."""
+    """Print a result; it is not an error when the reader, such as `head`, stops reading."""
     try:
         print(text, flush=True)
     except BrokenPipeError:

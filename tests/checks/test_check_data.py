@@ -207,7 +207,7 @@ def test_lines_that_name_no_picture_are_counted(checked, tmp_path, caplog):
     (tmp_path / "exclude.txt").write_bytes(b"\xef\xbb\xbf./female/003.png\r\n\r\nfemale/gone.png\r\nmale\r\n")
     with caplog.at_level(logging.WARNING):
         data = load(root, folder.parent / "cache", exclude=tmp_path / "exclude.txt")
-    assert "2 lines name no picture" in caplog.text
+    assert "2 lines name a picture that is not in" in caplog.text
     assert "'female/gone.png'" in caplog.text
     assert "female/003.png" not in used(data)
 
@@ -281,9 +281,9 @@ def test_one_class_without_metadata(tmp_path):
     root = make_pictures(tmp_path / "data", 3)
     summary = check(root, tmp_path, classes=["female"])
     assert summary["classes"] == {"female": 3}
-    assert summary["suspicious_labels_skipped"] == "there is one class only, 'female'"
+    assert summary["suspicious_labels_skipped"] == "there is only one class, 'female'"
     page = (tmp_path / "check" / "check.html").read_text()
-    assert "Not looked for: there is one class only" in page
+    assert "Not looked for: there is only one class" in page
     assert "There is no metadata.csv that can be used" in page
 
 
@@ -415,14 +415,17 @@ def test_endings_that_are_not_listed_are_said_with_their_counts(tmp_path, capsys
         (root / name).write_bytes(b"x")
     arguments = [f"data.root={root}", f"output_dir={tmp_path}/check", f"data.cache_dir={tmp_path}/cache"]
     assert main("check", arguments) == 0
-    said = "not taken for pictures because of their endings: .psd (2), .cr2 (1)"
+    said = "ignored because their endings are not those of pictures: .psd (2), .cr2 (1)"
     assert said in capsys.readouterr().err
     assert said in (tmp_path / "check" / "check.html").read_text()
     assert json.loads((tmp_path / "check" / "check.json").read_text())["ignored_endings"] == {".psd": 2, ".cr2": 1}
     for path in (root / "male").glob("*.png"):
         path.unlink()
     assert main("check", arguments) == 2
-    assert "only files that are not taken for pictures: .cr2 (1), .psd (1); class 'male'" in capsys.readouterr().err
+    assert (
+        "only files whose endings are not those of pictures: .cr2 (1), .psd (1); class 'male'"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_file_of_two_classes_is_an_error_that_names_both(tmp_path, capsys):

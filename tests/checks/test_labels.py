@@ -39,7 +39,7 @@ def test_copies_do_not_vouch_for_each_other():
 @pytest.mark.parametrize(
     ("classes", "counts", "message"),
     [
-        (["a"], [30], "one class only, 'a'"),
+        (["a"], [30], "only one class, 'a'"),
         (["a", "b"], [30, 9], "class 'b' has 9 different pictures and needs 10"),
         (["a", "b"], [30, 0], "class 'b' has 0 different pictures"),
     ],

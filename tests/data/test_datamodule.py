@@ -255,7 +255,7 @@ def test_many_unreadable_files_and_files_with_other_endings_are_told_in_a_few_li
         (root / "female" / f"{number}.psd2").write_bytes(b"x")
     data = build(root)
     assert caplog.text.count("left out, cannot be read") == 21
-    assert "10 more, which split.csv names" in caplog.text
-    assert "not taken for pictures because of their endings" in caplog.text
+    assert "10 more, which split.csv lists" in caplog.text
+    assert "ignored because their endings are not those of pictures" in caplog.text
     assert ".psd2" in caplog.text
     assert len(data.unreadable) == 30

@@ -14,7 +14,7 @@ def data(tmp_path):
 
 def test_without_pictures_of_the_users_own_the_sample_is_taken_and_it_is_said(data, caplog):
     assert find_root(data, CLASSES) == data / "sample"
-    assert "taking the sample in data/sample" in caplog.text
+    assert "using the sample in data/sample" in caplog.text
 
 
 @pytest.mark.parametrize("folders", [["female"], ["Male"], ["Training/female", "Validation/female"]])

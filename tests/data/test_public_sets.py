@@ -219,10 +219,10 @@ END = bytes(1024)
         (entry(tarfile.XHDTYPE, 20, b"1" * 20), "a header is broken"),
         (entry(tarfile.XHDTYPE, 20, b"999 path=x"), "a header is broken"),
         (entry(tarfile.XHDTYPE, 70 * 6, b"6 a=b\n" * 70), "a header of more than 64 entries"),
-        (entry(tarfile.XHDTYPE, 11, record("size", "-1")), "a size that is no number"),
+        (entry(tarfile.XHDTYPE, 11, record("size", "-1")), "a size that is not a number"),
         (entry(tarfile.XHDTYPE, 14, record("size", "9" * 5)), "ends within a file"),
-        (b"x" * 512, "no whole zip or tar archive"),
-        (FILE[:700], "is no whole zip or tar archive"),
+        (b"x" * 512, "not a complete zip or tar archive"),
+        (FILE[:700], "is not a complete zip or tar archive"),
     ],
 )
 @pytest.mark.parametrize("compress", [bytes, gzip.compress, bz2.compress, lzma.compress])
@@ -270,7 +270,7 @@ def test_what_is_too_large_or_no_jpeg_is_left_out(tmp_path, monkeypatch):
     assert summary.counts == {"female": 1}
     assert [count for count, _ in summary.left_out.values()] == [2]
     monkeypatch.setattr(preparing, "MAX_TOTAL", 1)
-    with pytest.raises(ValueError, match="it is not the official one"):
+    with pytest.raises(ValueError, match="it is not the official archive"):
         prepare("utkface", tmp_path / "bomb.zip", tmp_path / "other")
 
 
@@ -283,8 +283,8 @@ def test_what_is_not_the_data_set_is_refused_with_what_was_expected(tmp_path):
     for dataset, name, message in (
         ("utk", source, "dataset is 'utk'; expected utkface, fairface, celeba, lfw"),
         ("utkface", "missing.zip", "does not exist; expected UTKFace.tar.gz"),
-        ("utkface", "page.html", "is no whole zip or tar archive"),
-        ("utkface", "broken.tar.gz", "broken|no whole"),
+        ("utkface", "page.html", "is not a complete zip or tar archive"),
+        ("utkface", "broken.tar.gz", "broken|not a complete"),
         ("utkface", "alone", "no picture of utkface in .* expected UTKFace.tar.gz"),
         ("fairface", source, "no table 'fairface_label_train.csv'"),
         ("celeba", source, "no table 'list_attr_celeba.txt'"),
@@ -310,7 +310,7 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path):
     kept = tmp_path / "out/female/25_1_0_20170116174525125.jpg.chip.jpg"
     for content in (b"other", kept.read_bytes()[::-1]):  # the second one is as long as it should be
         kept.write_bytes(content)
-        with pytest.raises(ValueError, match="is another picture than in the source; delete it, or set output_dir="):
+        with pytest.raises(ValueError, match="differs from the picture in the source; delete it, or set output_dir="):
             prepare("utkface", source, tmp_path / "out")
         assert kept.read_bytes() == content
     (tmp_path / "out/male/bob.jpg").write_bytes(b"x")

@@ -114,8 +114,8 @@ def test_names_are_found_in_the_form_that_a_system_gives_their_accents(tmp_path,
     ("content", "message"),
     [
         ("file_name,age\nfemale/1.jpg,20, or so\nmale/1.jpg,30\n", "line 2: more values than the 2 columns"),
-        ("file_name,age\nmale/1.jpg,29\nmale/1.jpg,30\n", "line 3: 'male/1.jpg' again"),
-        ("file_name,age\nmale/1.jpg,30\n" + "x" * 200_000, "cannot be read on from line 2"),
+        ("file_name,age\nmale/1.jpg,29\nmale/1.jpg,30\n", "line 3: 'male/1.jpg' occurs again"),
+        ("file_name,age\nmale/1.jpg,30\n" + "x" * 200_000, "cannot be read beyond line 2"),
     ],
 )
 def test_rows_of_the_metadata_that_are_wrong_are_named_and_left_out(root, content, message, caplog):
@@ -135,7 +135,7 @@ def test_another_programs_metadata_is_warned_of_and_not_used(root, content, capl
 def test_metadata_that_names_no_file_is_warned_of(root, caplog):
     (root / "metadata.csv").write_text("file_name,age\n1.jpg,20\n")
     read_metadata(root)
-    assert "no row names a file below the folder; the first says '1.jpg'" in caplog.text
+    assert "no row names a file below the folder; the first names '1.jpg'" in caplog.text
 
 
 LIST = "# to leave out\nfemale/1.jpg\n\nmale/\u00e9.jpg\n"
@@ -256,7 +256,7 @@ def test_a_file_of_two_classes_is_an_error_that_names_both(tmp_path, link):
         (tmp_path / "male/z.jpg").hardlink_to(tmp_path / "female/1.jpg")
     else:
         (tmp_path / "male/more").symlink_to("../female")
-    with pytest.raises(ValueError, match=r"'.*female/1.jpg' of class 'female' and '.*male/.*' of class 'male' are one"):
+    with pytest.raises(ValueError, match=r"'.*female/1.jpg' of class 'female' and '.*male/.*' of class 'male' are the"):
         list_samples(tmp_path, CLASSES)
 
 

@@ -73,9 +73,9 @@ def test_what_is_not_taken_has_its_reason_and_stops_nothing(store, tmp_path):
     several = [Upload(f"{number}.jpg", arrive(store)) for number in range(6)]
     twice = several[0].path
     bad = {
-        "notes.txt": (arrive(store), "does not end like a picture's"),
+        "notes.txt": (arrive(store), "its ending is not that of a picture"),
         ".hidden.jpg": (arrive(store), "hidden"),
-        "..": (arrive(store), "does not end like a picture's"),
+        "..": (arrive(store), "its ending is not that of a picture"),
         "large.jpg": (arrive(store, b"x" * 1001), "larger than 0.001 MB"),
         "elsewhere.jpg": (secret, "did not arrive"),
         "link.jpg": (link, "did not arrive"),

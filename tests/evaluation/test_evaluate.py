@@ -100,14 +100,14 @@ def test_numbers_have_intervals_groups_and_gaps(evaluated):
 def test_files_that_cannot_be_read_and_those_of_other_endings_are_said(capsys, evaluated):
     _, _, metrics, page = evaluated
     assert metrics["data"]["ignored_endings"] == {".psd": 1}
-    assert "Not taken for pictures because of their endings: .psd (1)." in page
+    assert "Ignored because their endings are not those of pictures: .psd (1)." in page
     accuracy = {"value": 0.5, "low": 0.1, "high": 0.9}
     data = {"unreadable": {"a.jpg": "empty file"}, "pictures": 4, "name": "x", "part": "all", "notes": []}
     data |= {"ignored_endings": {".psd": 3, "": 1}}
     print_result({"data": data, "model": {"file": "m"}, "metrics": {"accuracy": accuracy}}, Path("x"))
     assert capsys.readouterr().err == (
         "1 of the files could not be read; the report names them.\n"
-        "not taken for pictures because of their endings: .psd (3), without ending (1)\n"
+        "ignored because their endings are not those of pictures: .psd (3), without ending (1)\n"
     )
 
 
@@ -154,7 +154,7 @@ def test_page_needs_nothing_but_itself_and_shows_everything(evaluated):
     errors = sum(map(sum, metrics["confusion"])) - sum(metrics["confusion"][i][i] for i in range(2))
     assert links.pictures == 6 + 2 + errors + (2 + 2)  # figures, groups, errors, explained
     assert links.described
-    for text in ("female/broken.jpg", "smallcnn.ckpt", "calibration error", "Where it looks", "By colour and half"):
+    for text in ("female/broken.jpg", "smallcnn.ckpt", "calibration error", "Which parts matter", "By colour and half"):
         assert text in page
 
 
@@ -281,7 +281,7 @@ def test_folders_of_classes_may_have_other_names(tmp_path):
         (["women", "men"], ["women", "men"]),
         (["female", "men"], ["female", "men"]),
         (["a", "b", "c"], "data.classes names 3 folders, a, b, c, but the model's classes are female, male"),
-        (["male", "men"], "data.classes has 'male' in the place of another class"),
+        (["male", "men"], "data.classes has 'male' in place of another class"),
     ],
 )
 def test_folders_never_exchange_the_classes(given, folders):

@@ -52,7 +52,7 @@ def test_killed_runs_end_in_the_files_of_an_undisturbed_one(many):
             running.communicate()
         resumed = process(many / "in", f"output_path={path}")
         assert resumed.returncode == 3, resumed.stderr
-        assert "going on after" in resumed.stderr
+        assert "continuing after" in resumed.stderr
         assert (path.read_bytes(), path.with_suffix(".jsonl").read_bytes()) == whole
 
 
@@ -69,7 +69,7 @@ def test_ctrl_c_leaves_valid_files_and_says_how_to_go_on(many):
     os.killpg(running.pid, signal.SIGINT)
     _, messages = running.communicate(timeout=20)
     assert running.returncode == 130
-    assert messages.splitlines()[-1] == "stopped before the end; the same command goes on from here"
+    assert messages.splitlines()[-1] == "stopped before the end; the same command continues from here"
     assert "Traceback" not in messages
     labels = json.loads(path.read_text())
     records = read_records(path.with_suffix(".jsonl"))
@@ -133,7 +133,7 @@ def test_full_disk_ends_in_one_line_with_exit_code_1_and_loses_nothing(many):
     assert "Traceback" not in messages
     assert not path.exists()
     resumed = process(many / "in", f"output_path={path}")
-    assert "going on after" in resumed.stderr
+    assert "continuing after" in resumed.stderr
     assert path.read_bytes() == (many / "whole.json").read_bytes()
 
 
@@ -147,7 +147,7 @@ def test_only_changed_and_new_files_are_done_again(tmp_path):
     save_picture(tmp_path / "in/1b.png", BLUE, 9)
     (tmp_path / "in/0.png").unlink()
     done = process(*arguments)
-    assert "going on after 5 files" in done.stderr
+    assert "continuing after 5 files" in done.stderr
     after = {record["file"]: record for record in read_records(tmp_path / "out.jsonl")}
     assert list(after) == ["1.png", "1b.png", "2.png", "3.png", "4.png"]
     assert {name for name in after if after[name] == before.get(name)} == {"1.png", "2.png", "4.png"}
@@ -159,7 +159,7 @@ def test_another_model_starts_over_and_says_so(tmp_path):
     arguments = [tmp_path / "in", f"output_path={tmp_path}/out.json"]
     process(*arguments)
     done = process(*arguments, f"model_path={PROJECT}/src/gender_recognizer/weights/smallcnn.onnx")
-    assert "starting over: out.jsonl was made with another model, model_sha256" in done.stderr
+    assert "starting over: out.jsonl was made with a different model, model_sha256" in done.stderr
     assert process(*arguments, "resume=false").returncode == 0
 
 
@@ -199,7 +199,7 @@ def test_pictures_added_to_several_inputs_are_all_that_is_done_again(tmp_path, c
     assert main("label", [*pictures[:3], output]) == 0
     capsys.readouterr()
     assert main("label", [*pictures, output]) == 0
-    assert "going on after 3 files" in capsys.readouterr().err
+    assert "continuing after 3 files" in capsys.readouterr().err
     assert len(json.loads((tmp_path / "out.json").read_text())) == 4
 
 
@@ -218,7 +218,7 @@ def test_results_of_earlier_runs_are_replaced_whatever_their_model_and_formats(t
     (tmp_path / "out.json").write_text('{\n  "a.png": "cat"\n}\n')
     (tmp_path / "out.jsonl").unlink()
     assert main("label", everything) == 2
-    assert "out.json' exists and is no result of gender_recognizer" in capsys.readouterr().err
+    assert "out.json' exists and is not a result of gender_recognizer" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_wanted_accuracy_chooses_the_confidence(tmp_path, hard):
     assert done.returncode == 0
     point = confidence_for(load_predictor(BUNDLED_MODEL).info.operating_points, 0.99)
     said = re.search(
-        r"from a confidence of (\S+) on; .* (\S+)% of the labels were right and (\S+)% were left", done.stderr
+        r"from a confidence of (\S+); .* (\S+)% of the labels were right and (\S+)% were left", done.stderr
     )
     assert float(said[1]) == pytest.approx(point.confidence, abs=1e-4)
     assert float(said[2]) == pytest.approx(100 * point.accuracy, abs=0.01)
@@ -379,12 +379,15 @@ MINE = {
         (["{root}/in", "output_path={root}/in/a.png"], "a.png' does not end with .json"),
         (["{root}/in", "output_path={root}/results"], "results' does not end with .json; "),
         (["{root}/in", "output_path={root}/foreign.json"], "is not a log of gender_recognizer"),
-        (["{root}/in", "output_path={root}/holiday.json"], "holiday.json' exists and is no result"),
-        (["{root}/in", "output_path={root}/table.json", "formats=[csv]"], "table.csv' exists and is no result"),
-        (["{root}/in", "output_path={root}/folder.json", "formats=[json,csv]"], "folder.csv' exists and is no result"),
+        (["{root}/in", "output_path={root}/holiday.json"], "holiday.json' exists and is not a result"),
+        (["{root}/in", "output_path={root}/table.json", "formats=[csv]"], "table.csv' exists and is not a result"),
+        (
+            ["{root}/in", "output_path={root}/folder.json", "formats=[json,csv]"],
+            "folder.csv' exists and is not a result",
+        ),
         (["{root}/in", "output_path={root}/new/", "model_path={root}/broken.onnx"], "is not an ONNX model"),
         (["s3://bucket/folder"], "needs engine=ray"),
-        (["s3://bucket/folder", "{root}/in", "engine=ray"], "an address can only be given alone"),
+        (["s3://bucket/folder", "{root}/in", "engine=ray"], "an address cannot be combined with other inputs"),
     ],
 )
 def test_mistakes_end_in_one_line_and_change_nothing(tmp_path, capsys, arguments, message):

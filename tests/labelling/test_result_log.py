@@ -133,7 +133,7 @@ def test_another_head_or_resume_false_starts_over(path):
     files = [file("a.jpg"), file("b.jpg")]
     label_all(path, files)
     log = ResultLog(path, HEAD | {"model": "other"}, Limits())
-    assert (log.resumed, log.problem) == (0, "made with another model")
+    assert (log.resumed, log.problem) == (0, "made with a different model")
     assert list(log.skip_done(files)) == files
     log.finish()
     label_all(path, files)

@@ -34,9 +34,9 @@ def test_names_and_numbers_become_names():
         (["a", ".."], r"has '\.\.'; a class"),
         (["a", "b/c"], "has 'b/c'; a class"),
         (["a", "b\\c"], "has .*; a class is named as its folder"),
-        (["a", None], "has None, which is no name; put names in quotes"),
-        (["a", True], "has True, which is no name"),
-        (["a", ["b"]], r"has \['b'\], which is no name"),
+        (["a", None], "has None, which is not a name; put names in quotes"),
+        (["a", True], "has True, which is not a name"),
+        (["a", ["b"]], r"has \['b'\], which is not a name"),
     ],
 )
 def test_other_lists_are_refused_in_one_line(classes, message):

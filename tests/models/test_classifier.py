@@ -60,8 +60,8 @@ def test_a_class_that_a_part_lacks_has_no_accuracy(share, present, absent, caplo
     assert metrics["test/balanced_acc"] == metrics[f"test/acc_{present}"] == metrics["test/acc"]
     assert "test/auroc" not in metrics  # nothing to tell apart
     assert all(np.isfinite(value) for value in metrics.values())
-    said = [record.message for record in caplog.records if "none of" in record.message]
-    assert said == [f"the test pictures have none of {absent}: no accuracy of it"]
+    said = [record.message for record in caplog.records if "has no pictures of" in record.message]
+    assert said == [f"the test part has no pictures of {absent}: no accuracy is given for it"]
 
 
 def test_averages_are_over_the_classes_that_are_present():

@@ -304,8 +304,8 @@ def test_a_run_cut_between_the_faces_of_a_photograph_does_it_again(folder, tmp_p
     (tmp_path / "out.jsonl").write_bytes(whole[: end + more_bytes])
     done = process(folder / "in", "faces=crop", f"output_path={tmp_path}/out.json")
     assert done.returncode == 3
-    assert ("going on after" in done.stderr) == bool(finished)
-    assert not finished or f"going on after {finished} files" in done.stderr
+    assert ("continuing after" in done.stderr) == bool(finished)
+    assert not finished or f"continuing after {finished} files" in done.stderr
     for name in ("out.json", "out.jsonl"):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
 
@@ -322,7 +322,7 @@ def test_a_killed_run_is_resumed_to_the_same_bytes(folder, tmp_path):
         running.kill()
         running.communicate()
     done = process(*arguments, f"output_path={tmp_path}/out.json")
-    assert "going on after" in done.stderr
+    assert "continuing after" in done.stderr
     for name in ("json", "jsonl"):
         assert (tmp_path / f"out.{name}").read_bytes() == (tmp_path / f"whole.{name}").read_bytes()
 
@@ -344,7 +344,8 @@ def test_a_changed_photograph_leaves_no_face_of_its_old_self(tmp_path):
     }
     assert done.stderr.splitlines()[-1].startswith("3 files: 3 labelled (1 female, 2 male), 1 no face, 0 failed: ")
     assert (
-        process(*arguments, "faces=largest").stderr.count("starting over: out.jsonl was made with another limits") == 1
+        process(*arguments, "faces=largest").stderr.count("starting over: out.jsonl was made with a different limits")
+        == 1
     )
     assert json.loads((tmp_path / "out.json").read_text()) == {"a.png": "male", "c.png": "male"}
 

@@ -71,18 +71,18 @@ def test_a_constant_model_is_accepted(tmp_path):
 @pytest.mark.parametrize(
     ("graph", "message"),
     [
-        (graph_of((float("nan"), 1.0)), "is refused: it gives probabilities that are no numbers"),
-        (graph_of((float("inf"), 0.0)), "is refused: it gives probabilities that are no numbers"),
-        (graph_of((0.5, 0.6)), "are no probabilities that add up to 1"),
-        (graph_of((-0.5, 1.5)), "are no probabilities that add up to 1"),
+        (graph_of((float("nan"), 1.0)), "is refused: its probabilities are not numbers"),
+        (graph_of((float("inf"), 0.0)), "is refused: its probabilities are not numbers"),
+        (graph_of((0.5, 0.6)), "are not probabilities that add up to 1"),
+        (graph_of((-0.5, 1.5)), "are not probabilities that add up to 1"),
         (graph_of((0.2, 0.3, 0.5)), r"it gives \(2, 3\) probabilities, not \(2, 2\)"),
         (graph_of((1.0,)), r"it gives \(2, 1\) probabilities"),
         (graph_of(rows=1), r"it gives \(1, 2\) probabilities"),
         (graph_of(given="logits"), "it does not give float32 'probabilities'"),
-        (graph_of(taken=("pictures", TensorProto.UINT8, ["n", 100, 80, 3])), "it does not take uint8 'images'"),
-        (graph_of(taken=("images", TensorProto.FLOAT, ["n", 100, 80, 3])), "it does not take uint8 'images'"),
-        (graph_of(taken=("images", TensorProto.UINT8, ["n", 80, 100, 3])), "it does not take uint8 'images'"),
-        (graph_of(taken=("images", TensorProto.UINT8, ["n", 100, 80])), "it does not take uint8 'images'"),
+        (graph_of(taken=("pictures", TensorProto.UINT8, ["n", 100, 80, 3])), "it does not accept uint8 'images'"),
+        (graph_of(taken=("images", TensorProto.FLOAT, ["n", 100, 80, 3])), "it does not accept uint8 'images'"),
+        (graph_of(taken=("images", TensorProto.UINT8, ["n", 80, 100, 3])), "it does not accept uint8 'images'"),
+        (graph_of(taken=("images", TensorProto.UINT8, ["n", 100, 80])), "it does not accept uint8 'images'"),
         (graph_of(taken=("images", TensorProto.UINT8, [1, 100, 80, 3])), "it fails on a picture"),
     ],
 )
@@ -101,13 +101,13 @@ def test_onnx_files_that_give_no_probabilities_are_refused(tmp_path, graph, mess
         ({"classes": ["a", "b\nc"]}, r"has 'b\\nc'"),
         ({"classes": ["a", "b" * 10_000]}, "expected 1 to 100 characters"),
         ({"classes": ["a", "../b"]}, "a class is named as its folder"),
-        ({"classes": [0, 1]}, "its classes are no list of names"),
-        ({"classes": "female"}, "its classes are no list"),
-        ({"classes": None}, "its classes are no list"),
+        ({"classes": [0, 1]}, "its classes are not a list of names"),
+        ({"classes": "female"}, "its classes are not a list"),
+        ({"classes": None}, "its classes are not a list"),
         ({"image_size": [64, 64]}, r"takes pictures of \(64, 64\)"),
-        ({"image_size": 100}, "its image_size are no list"),
+        ({"image_size": 100}, "its image_size are not a list"),
         ({"image_size": [[[]]] * 2}, "takes pictures of"),
-        ({"loader_version": "1"}, "its loader_version is '1', which is no whole number"),
+        ({"loader_version": "1"}, "its loader_version is '1', which is not a whole number"),
         ({"loader_version": 1e999}, "its loader_version is inf"),
         ({"loader_version": None}, "its loader_version is None"),
         ({"temperature": 0}, "its temperature is 0; expected a number above 0"),
@@ -115,15 +115,15 @@ def test_onnx_files_that_give_no_probabilities_are_refused(tmp_path, graph, mess
         ({"temperature": "hot"}, "its temperature is 'hot'"),
         ({"curvature": -1}, "its curvature is -1; expected a number, 0 or more"),
         ({"curvature": []}, r"its curvature is \[\]"),
-        ({"version": "1\n2"}, r"its version is '1\\n2', which is none"),
+        ({"version": "1\n2"}, r"its version is '1\\n2', which is not a version"),
         ({"version": 3}, "its version is 3"),
-        ({"training_data": ["x"]}, "its training_data is no text"),
-        ({"metrics": [1]}, "its metrics are no numbers by name"),
-        ({"metrics": {"a": "b"}}, "its metrics are no numbers by name"),
+        ({"training_data": ["x"]}, "its training_data is not text"),
+        ({"metrics": [1]}, "its metrics are not named numbers"),
+        ({"metrics": {"a": "b"}}, "its metrics are not named numbers"),
         ({"operating_points": [[1, 2]]}, "one of its operating_points is .*; expected three numbers"),
         ({"operating_points": [[0.5, 0.5, "x"]]}, "expected three numbers"),
         ({"operating_points": [[0.5, 0.5, 7]]}, "expected numbers from 0 to 1"),
-        ({"operating_points": {"a": 1}}, "its operating_points are no list"),
+        ({"operating_points": {"a": 1}}, "its operating_points are not a list"),
     ],
 )
 def test_onnx_files_that_describe_themselves_wrongly_are_refused(tmp_path, changes, message):
@@ -133,13 +133,13 @@ def test_onnx_files_that_describe_themselves_wrongly_are_refused(tmp_path, chang
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "its metadata is no JSON"),
-        ("{", "its metadata is no JSON"),
-        ("[1, 2]", "it does not say what its classes are"),
-        ("null", "it does not say what its classes are"),
-        ('"text"', "it does not say what its classes are"),
-        ("{}", "it does not say what its classes are"),
-        ("[" * 200_000, "its metadata is no JSON"),
+        ("", "its metadata is not JSON"),
+        ("{", "its metadata is not JSON"),
+        ("[1, 2]", "it does not name its classes"),
+        ("null", "it does not name its classes"),
+        ('"text"', "it does not name its classes"),
+        ("{}", "it does not name its classes"),
+        ("[" * 200_000, "its metadata is not JSON"),
         ('{"classes": ' + "[" * 50_000 + "]" * 50_000 + "}", "is refused"),
         (
             json.dumps(INFO | {"training_data": "x" * 2_000_000}),
@@ -160,7 +160,7 @@ def test_weights_in_other_files_are_refused(tmp_path, place):
     tensor.data_location = TensorProto.EXTERNAL
     for key, value in (("location", place), ("offset", "0"), ("length", str(10**12))):
         tensor.external_data.add(key=key, value=value)
-    refuse(save_onnx(tmp_path / "a.onnx", graph), "it has weights read from other files; export it as one file")
+    refuse(save_onnx(tmp_path / "a.onnx", graph), "it reads weights from other files; export it as one file")
 
 
 def test_loops_are_refused(tmp_path):
@@ -226,11 +226,11 @@ def save(path, checkpoint, settings=(), weights=(), said=()):
         ({"classes": ["female"]}, "expected two or more names"),
         ({"classes": ["a", "a"]}, "has 'a' twice"),
         ({"classes": ["a", "b\x07"]}, r"has 'b\\x07'"),
-        ({"classes": 2}, "its classes are no list"),
+        ({"classes": 2}, "its classes are not a list"),
         ({"classes": ["a", "b", "c"]}, "of another version"),
         ({"network": None}, "does not name its network"),
         ({"network": {"name": 3}}, "does not name its network"),
-        ({"network": {"name": "none"}}, "cannot be built: no network is called 'none'"),
+        ({"network": {"name": "none"}}, "cannot be built: there is no network 'none'"),
         ({"network": NETWORK | {"colour": 1}}, "cannot be built"),
         ({"network": NETWORK | {"widths": []}}, "cannot be built"),
         ({"network": NETWORK | {"widths": "wide"}}, "cannot be built"),
@@ -256,11 +256,11 @@ def test_weights_that_are_none_are_refused(tmp_path, checkpoint):
     for weights, message in (
         ({name: torch.full((2, 4), float("nan"))}, "holds numbers that are not finite"),
         ({name: torch.zeros(2, 5)}, "of another version"),
-        ({name: "text"}, "is no array of numbers"),
-        ({name: torch.zeros(2, 4, dtype=torch.complex64)}, "is no array of numbers"),
-        ({name: torch.eye(4)[:2].to_sparse()}, "is no array of numbers"),
-        ({name: torch.zeros(1).expand(10**7, 10**6)}, "is larger than what is stored of it"),
-        ({"network.stem.0.1.running_var": torch.full((4,), -1.0)}, "probabilities that are no numbers"),
+        ({name: "text"}, "is not an array of numbers"),
+        ({name: torch.zeros(2, 4, dtype=torch.complex64)}, "is not an array of numbers"),
+        ({name: torch.eye(4)[:2].to_sparse()}, "is not an array of numbers"),
+        ({name: torch.zeros(1).expand(10**7, 10**6)}, "is larger than what the file stores for it"),
+        ({"network.stem.0.1.running_var": torch.full((4,), -1.0)}, "its probabilities are not numbers"),
     ):
         refuse(save(tmp_path / "a.ckpt", checkpoint, weights=weights), message)
 
@@ -312,7 +312,7 @@ def test_half_a_checkpoint_is_refused(tmp_path, checkpoint, share):
     torch.save(checkpoint, tmp_path / "a.ckpt")
     content = (tmp_path / "a.ckpt").read_bytes()
     (tmp_path / "a.ckpt").write_bytes(content[: int(len(content) * share)])
-    refuse(tmp_path / "a.ckpt", "is not a checkpoint, or only a part of one")
+    refuse(tmp_path / "a.ckpt", "is not a checkpoint, or is only part of one")
 
 
 class Undecided:
@@ -336,10 +336,10 @@ def test_a_picture_that_gets_no_probability_is_failed(dark_and_bright):
     records = Labeller(Undecided()).label_pictures(pairs)
     assert [(record.status, record.label) for record in records] == [("failed", None), ("labelled", "male")]
     assert records[0].probability is None
-    assert "no number" in records[0].reason
+    assert "not a number" in records[0].reason
 
 
 def test_pictures_that_get_no_probability_are_not_measured(dark_and_bright):
     selection = SimpleNamespace(images=dark_and_bright, rows=np.arange(2))
-    with pytest.raises(ValueError, match="results for 1 of 2 pictures are no numbers"):
+    with pytest.raises(ValueError, match="results for 1 of 2 pictures are not numbers"):
         predict(Undecided(), selection)

@@ -65,7 +65,7 @@ def test_mistakes_are_named_before_anything_is_written(tmp_path, checkpoint):
     for settings, message in (
         (
             ExportSettings(tmp_path / "kept", str(BUNDLED_MODEL)),
-            "expected a .ckpt file: an .onnx file is saved already",
+            "expected a .ckpt file: an .onnx file is already exported",
         ),
         (ExportSettings(tmp_path / "kept", "no.ckpt"), "does not exist"),
         (ExportSettings(tmp_path / "kept", outputs=tmp_path / "empty"), "no training run"),

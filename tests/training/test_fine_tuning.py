@@ -46,7 +46,7 @@ def test_other_classes_take_all_but_the_last_layer(checkpoint, classes, caplog):
     own = {name: value.clone() for name, value in classifier.network.head.state_dict().items()}
     with caplog.at_level(logging.INFO):
         start_from(classifier, checkpoint)
-    assert "all weights but the last layer's, which told female, male, other apart" in caplog.text
+    assert "all weights but the last layer's, trained on classes female, male, other" in caplog.text
     theirs = load_classifier(checkpoint)[0].network.state_dict()
     for name, value in classifier.network.state_dict().items():
         expected = own[name.removeprefix("head.")] if name.startswith("head.") else theirs[name]
@@ -86,7 +86,7 @@ def test_mistakes_are_named(tmp_path, checkpoint):
     ):
         with pytest.raises(ValueError, match=message):
             find_start(init_from, tmp_path / "outputs")
-    with pytest.raises(ValueError, match=r"is the network .*, not .*; leave the options of model out"):
+    with pytest.raises(ValueError, match=r"holds the network .*, not .*; leave out the options of model"):
         start_from(GenderClassifier(["female", "male"], NETWORK | {"widths": [8, 16]}), checkpoint)
 
 

@@ -56,7 +56,7 @@ def test_the_best_model_so_far_is_exported_and_the_run_can_go_on(settings, expor
     ((best, metrics),) = exports
     assert f"val_acc-{metrics['val/acc']:.4f}" in best.name
     assert f"kept: {best} and model.onnx beside it" in caplog.text
-    assert f"ckpt_path={settings.run_dir}/checkpoints/last.ckpt go on" in caplog.text
+    assert f"to continue, give the same options and ckpt_path={settings.run_dir}/checkpoints/last.ckpt" in caplog.text
     settings.ckpt_path, settings.run_dir = str(settings.run_dir / "checkpoints/last.ckpt"), None
     assert train(settings).metrics["val/acc"] >= metrics["val/acc"]
 

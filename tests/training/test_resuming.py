@@ -66,7 +66,7 @@ def refused(folder, message, *options):
 
 
 def test_pictures_in_another_folder_are_refused(folder, finished):
-    assert refused(folder, f"began with data.root={finished}/data, not {folder}/data; go on with that")
+    assert refused(folder, f"began with data.root={finished}/data, not {folder}/data; continue with that")
 
 
 def test_forgotten_and_other_test_pictures_are_refused(folder, finished):
@@ -82,26 +82,26 @@ def test_pictures_that_have_come_or_gone_are_refused(tmp_path, change):
         save_picture(tmp_path / "data/female/new.png", (9, 99, 9), 5)
     else:
         (tmp_path / "data/female/red_003.png").unlink()
-    counts = "1 pictures have come and 0 gone" if change == "come" else "0 pictures have come and 1 gone"
+    counts = "1 pictures were added and 0 removed" if change == "come" else "0 pictures were added and 1 removed"
     assert refused(tmp_path, f"{counts}, the first '.*'; start a new run from its weights: init_from=.*model_state")
 
 
 @pytest.mark.parametrize("option", ["data.split_seed=5", "data.split_fractions=[0.25,0.5,0.25]"])
 def test_another_split_is_refused(folder, finished, option):
-    message = "was in the .* part of the run .* and would be in the .* part; go on with the same data.split"
+    message = "was in the .* part of the run .* and would be in the .* part; continue with the same data.split"
     assert refused(folder, message, f"data.root={finished}/data", option)
 
 
 def test_another_network_and_other_classes_are_refused(folder, finished):
     root = f"data.root={finished}/data"
-    assert refused(folder, "is a .* for .*; go on with the same options", root, "model.widths=[4]")
-    assert refused(folder, "is a .* for .*; go on with the same options", root, "data.classes=[male,female]")
+    assert refused(folder, "is a .* for .*; continue with the same options", root, "model.widths=[4]")
+    assert refused(folder, "is a .* for .*; continue with the same options", root, "data.classes=[male,female]")
 
 
 @pytest.mark.parametrize("option", ["trainer.max_epochs=5", "data.batch_size=4"])
 def test_a_schedule_of_another_length_is_refused(folder, finished, option):
     message = (
-        "learning rate was planned for .* steps, and these options make .*; go on with the same trainer.max_epochs"
+        "learning rate was planned for .* steps, and these options make .*; continue with the same trainer.max_epochs"
     )
     refused(folder, message, f"data.root={finished}/data", option)
 

@@ -64,7 +64,7 @@ def test_a_run_of_its_own_folder_says_how_to_go_on_and_a_trial_does_not(tmp_path
             value = best_accuracy(train_settings(*options, f"+run_dir={run_dir}"))
         assert 0 <= value <= 1
         assert f"run folder: {run_dir}" in caplog.text
-        assert ("ckpt_path=last goes on" in caplog.text) == said
+        assert ("ckpt_path=last continues it" in caplog.text) == said
 
 
 @pytest.mark.usefixtures("light_training")

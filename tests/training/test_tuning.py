@@ -75,8 +75,8 @@ def test_a_real_trial_is_stopped_in_the_middle_of_training(tmp_path, colour_data
 @pytest.mark.parametrize(
     ("option", "space", "message"),
     [
-        ("classifier.rate", {"low": 0.1, "high": 1.0}, "names 'classifier.rate', which is no option"),
-        ("seed.low", {"low": 1, "high": 2}, "names 'seed.low', which is no option"),
+        ("classifier.rate", {"low": 0.1, "high": 1.0}, "names 'classifier.rate', which is not an option"),
+        ("seed.low", {"low": 1, "high": 2}, "names 'seed.low', which is not an option"),
         ("classifier.lr", {"low": 0.1}, r"tune.search.classifier.lr is .*; expected choices, or low and high"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What there is to say about the pictures of a folder, as plain values: doubtful files, copies, wrong labels."""
+"""Findings about the pictures of a folder, as plain values: doubtful files, copies, wrong labels."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,20 +23,20 @@ from gender_recognizer.models.predictor import available_cores
 
 
 class CheckedFolder:
-    """The pictures of one folder and what their files say.
+    """The pictures of one folder and facts about their files.
 
     Attributes:
         root: the folder.
         classes: names of the classes.
         names: paths relative to the folder, with `/`.
-        images: uint8 `(N, 100, 80, 3)`, a memory map; zeros for what cannot be read.
+        images: uint8 `(N, 100, 80, 3)`, a memory map; zeros for unreadable pictures.
         targets: int64 `(N,)`.
         unreadable: reasons by row.
         digests: of the bytes of each file, None where it cannot be read.
         sizes: width and height of each original, None where it cannot be read.
         looks: contrast, brightness and sharpness of each.
         flaws: rows of the `blank`, `dark` and `blurred` ones.
-        keys: what is equal for exact copies; None for what cannot be read and for blank pictures.
+        keys: equal for exact copies; None for unreadable and blank pictures.
     """
 
     def __init__(self, root: Path, classes: list[str], cache_dir: Path) -> None:
@@ -65,7 +65,7 @@ class CheckedFolder:
         return self.images[self._row_of[name]]
 
     def entry(self, row: int, **more: Any) -> dict[str, Any]:
-        """Return what to say of a picture."""
+        """Return the facts about a picture, as plain values."""
         return {"file": self.names[row], "label": self.classes[self.targets[row]], **more}
 
     def equal_pairs(self) -> list[tuple[int, int]]:
@@ -73,7 +73,7 @@ class CheckedFolder:
         return [(rows[0], row) for rows in equal_groups(self.keys) for row in rows[1:]]
 
     def copies(self, rows: list[int], **more: Any) -> dict[str, Any]:
-        """Return what to say of pictures that show the same."""
+        """Return the facts about copies of one picture, as plain values."""
         opposite = len(set(self.targets[rows].tolist())) > 1
         return {"files": [self.entry(row) for row in rows], "opposite_labels": opposite, **more}
 
@@ -114,7 +114,7 @@ def find_near_copies(folder: CheckedFolder, pairs: Pairs) -> list[dict[str, Any]
     """Return the groups of near copies, those with different labels first, then the most alike."""
     groups = []
     for rows, correlation in near_groups(folder, pairs):
-        if len({folder.keys[row] for row in rows}) > 1:  # else they are exact copies
+        if len({folder.keys[row] for row in rows}) > 1:  # otherwise they are exact copies
             groups.append(folder.copies(rows, correlation=round(correlation, 3)))
     return sorted(groups, key=lambda group: (not group["opposite_labels"], -group["correlation"]))
 
@@ -150,7 +150,7 @@ def find_across_parts(folder: CheckedFolder, pairs: Pairs, split: Split) -> dict
 
 
 def find_shared(folder: CheckedFolder, other: CheckedFolder) -> dict[str, Any]:
-    """Return the pairs of copies of which the other folder holds the second, the most alike first."""
+    """Return the pairs of copies whose second picture is in the other folder, the most alike first."""
     pairs = near_copies(folder.images, other.images)
     found = dict(zip(map(tuple, pairs.rows.tolist()), pairs.correlations.tolist(), strict=True))
     rows_of: dict[bytes, list[int]] = {}
@@ -173,7 +173,7 @@ def find_shared(folder: CheckedFolder, other: CheckedFolder) -> dict[str, Any]:
 
 
 def check_labels(folder: CheckedFolder, features: np.ndarray, pairs: Pairs) -> tuple[list[dict[str, Any]], str | None]:
-    """Return the suspicious labels, the worst first, or why none were looked for."""
+    """Return the suspicious labels, the worst first, or the reason why none were searched for."""
     groups = join_pairs([*pairs.rows.tolist(), *folder.equal_pairs()], len(folder.names))
     used = np.array([row for row, key in enumerate(folder.keys) if key is not None], dtype=np.int64)
     try:

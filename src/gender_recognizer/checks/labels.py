@@ -1,4 +1,4 @@
-"""Which labels are probably wrong: confident learning on what a trained network sees in the pictures."""
+"""Find labels that are probably wrong by confident learning on a trained network's features."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -55,7 +55,7 @@ def find_suspicious_labels(
         classes: names of the classes.
 
     Raises:
-        ValueError: there is one class, or a class has fewer than 10 different pictures.
+        ValueError: there is only one class, or a class has fewer than 10 different pictures.
     """
     from cleanlab.filter import find_label_issues
 
@@ -67,7 +67,7 @@ def find_suspicious_labels(
 
 def _require_enough(targets: np.ndarray, groups: np.ndarray, classes: Sequence[str]) -> None:
     if len(classes) < 2:
-        raise ValueError(f"there is one class only, '{classes[0]}'")
+        raise ValueError(f"there is only one class, '{classes[0]}'")
     for target, name in enumerate(classes):
         different = len(np.unique(groups[targets == target]))
         if different < MIN_PICTURES:

@@ -1,4 +1,4 @@
-"""What can be wrong with a set of pictures: unbalanced classes and groups, and pictures that show hardly anything."""
+"""Problems of a set of pictures: unbalanced classes and groups, and pictures that show hardly anything."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -25,13 +25,13 @@ blurred, or shrunk and enlarged again. Of a dozen from 0.18 to 0.2 about half ar
 
 
 class Looks(NamedTuple):
-    """What is measured of pictures, float32 `(N,)` each.
+    """Measurements of pictures, float32 `(N,)` each.
 
     Attributes:
         contrast: largest difference between two values of one colour channel, in 0..255.
         brightness: grey value that 95 % of the pixels stay below.
-        sharpness: how much of a picture changes from one pixel to the next, over how much does so within nine:
-            a ratio, so that low contrast is not taken for blur, nor a plain background.
+        sharpness: the contrast between neighbouring pixels, divided by that within nine pixels: a ratio, so that
+            neither low contrast nor a plain background counts as blur.
     """
 
     contrast: np.ndarray
@@ -40,7 +40,7 @@ class Looks(NamedTuple):
 
 
 def measure_looks(images: np.ndarray) -> Looks:
-    """Return how rich in contrast, bright and sharp each image is.
+    """Return the contrast, brightness and sharpness of each image.
 
     Args:
         images: uint8 `(N, 100, 80, 3)`.
@@ -52,14 +52,14 @@ def measure_looks(images: np.ndarray) -> Looks:
 
 
 def _measure_block(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    pixels = torch.from_numpy(images.reshape(len(images), -1, 3).copy())  # a map cannot be written to
+    pixels = torch.from_numpy(images.reshape(len(images), -1, 3).copy())  # a memory map is read-only
     contrast = (pixels.amax(1) - pixels.amin(1)).amax(1).float()
     grey = torch.from_numpy(images.mean(axis=3, dtype=np.float32))
     brightness = np.partition(grey.numpy().reshape(len(images), -1), -400, axis=1)[:, -400]  # 5 % of 8,000 pixels
     near = functional.avg_pool2d(grey[:, None], 3, stride=1)[:, 0, 3:-3, 3:-3]  # a mean of 3x3 pixels
     wide = functional.avg_pool2d(functional.avg_pool2d(grey[:, None], (9, 1), stride=1), (1, 9), stride=1)[:, 0]
     fine, coarse = ((grey[:, 4:-4, 4:-4] - near).flatten(1).std(1), (near - wide).flatten(1).std(1))
-    return contrast.numpy(), brightness, (fine / (coarse + 1)).numpy()  # 1 grey level: noise is no sharpness
+    return contrast.numpy(), brightness, (fine / (coarse + 1)).numpy()  # 1 grey level: noise is not sharpness
 
 
 def find_flaws(looks: Looks) -> dict[str, np.ndarray]:
@@ -91,7 +91,7 @@ def count_groups(
 ) -> dict[str, dict[str, dict[str, int]]]:
     """Return the pictures of each class by each value of each column of the metadata that names groups.
 
-    Which columns do so, `groups.group_columns` says. Pictures without a value are counted under "".
+    `groups.group_columns` chooses these columns. Pictures without a value are counted under "".
 
     Args:
         names: of the pictures, as in the metadata.

@@ -1,4 +1,4 @@
-"""What a check of pictures leaves: check.json with everything, check.html to look at, and exclude.txt."""
+"""Write the results of a check: check.json with everything, check.html to look at, and exclude.txt."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -19,10 +19,10 @@ from gender_recognizer.labelling.records import Limits
 from gender_recognizer.pictures.names import drawable, printable
 
 SHOWN = 48
-"""Pictures or groups of a kind that the page shows; check.json has all."""
+"""Most pictures or groups of a kind that the page shows; check.json has all."""
 
 SHOWN_FILES = 8
-"""Pictures of a group that the page shows."""
+"""Most pictures of a group that the page shows."""
 
 LIMITS = {
     "min_size": Limits.min_size,
@@ -39,7 +39,7 @@ Show = Callable[[str], np.ndarray]
 
 
 def write_check(summary: Mapping[str, Any], show: Show, show_other: Show | None, folder: Path) -> None:
-    """Write all that a check leaves: check.json, exclude.txt and check.html.
+    """Write the results of a check: check.json, exclude.txt and check.html.
 
     Args:
         summary: what was found, plain values as in check.json.
@@ -86,7 +86,7 @@ def _thumbnail(show: Show, name: str) -> Markup:
 
 
 def certain_exclusions(summary: Mapping[str, Any]) -> dict[str, str]:
-    """Return the names of the files that nobody wants to train on, and why.
+    """Return the names of the files that should certainly be left out, and why.
 
     These are unreadable and blank ones, all but the first of equal pictures, and equal pictures with different labels.
     """
@@ -127,7 +127,7 @@ def exclude_lines(summary: Mapping[str, Any], left_out: Mapping[str, str]) -> It
     """Yield the lines of exclude.txt: names to leave out, and as comments those that a person should decide on."""
     yield f"# Pictures of {printable(summary['root'])} to leave out, found by check_data.py on {summary['date']}."
     yield "# To use it: python scripts/train.py data.root=... data.exclude=exclude.txt. '# ' begins a comment."
-    yield "# The names in comments are doubtful: to leave one of these out as well, remove the '# ' in front of it."
+    yield "# The names in comments are doubtful: remove the '# ' before a name to leave that file out as well."
     proposals: dict[str, str] = {}
     for name, reason in doubtful(summary):
         if name not in left_out:
@@ -144,7 +144,7 @@ def exclude_lines(summary: Mapping[str, Any], left_out: Mapping[str, str]) -> It
 def _line(name: str) -> str:
     """Return a name as a line; one that begins like a comment gets `./` in front of it."""
     if "\n" in name or name.endswith("\r"):
-        return f"# -- no line can hold this name: {name!a}"
+        return f"# -- this name has a line break and cannot be listed: {name!a}"
     return f"./{name}" if name.startswith("#") else name
 
 

@@ -1,4 +1,4 @@
-"""Checking: a folder of pictures becomes a list of what is wrong with it, a page, and a list of what to leave out."""
+"""Check a folder of pictures: write what is wrong with it, a page, and a list of files to leave out."""
 
 import sys
 from datetime import date
@@ -30,7 +30,7 @@ from gender_recognizer.pictures.names import printable
 
 
 def run(settings: CheckSettings) -> int:
-    """Check the pictures, write and say what was found, and return the exit code.
+    """Check the pictures, write and print the findings, and return the exit code.
 
     Raises:
         ValueError: the settings name no pictures, model, other folder or split, or one of the wrong kind.
@@ -41,13 +41,13 @@ def run(settings: CheckSettings) -> int:
         print_progress(f"note: {summary['across_parts']['note']}")
     if summary["ignored_endings"]:
         endings = describe_endings(summary["ignored_endings"])
-        print_progress(f"not taken for pictures because of their endings: {endings}")
+        print_progress(f"ignored because their endings are not those of pictures: {endings}")
     print(printable(describe(summary, output)))
     return 0
 
 
 def check_pictures(settings: CheckSettings, output: Path) -> dict[str, Any]:
-    """Check the pictures, write all that was found into a folder, and return it, as in check.json.
+    """Check the pictures, write the findings into a folder, and return them, as in check.json.
 
     Raises:
         ValueError: the settings name no pictures, model, other folder or split, or one of the wrong kind, or the folder
@@ -61,7 +61,7 @@ def check_pictures(settings: CheckSettings, output: Path) -> dict[str, Any]:
     classifier, info = load_classifier(checkpoint)
     folder = CheckedFolder(root, settings.data.classes, settings.data.cache_dir)
     other = None if other_root is None else read_other(other_root, settings.data.cache_dir)
-    output.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is said before the work begins
+    output.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is reported before the work begins
     print_progress(f"comparing {len(folder.names):,} pictures with each other")
     pairs = near_copies(folder.images)
     print_progress("looking for wrong labels")
@@ -105,7 +105,7 @@ def find_other(other: Path, root: Path) -> Path:
     """Return the folder to compare with.
 
     Raises:
-        ValueError: it is no folder, or one of the two lies in the other.
+        ValueError: it is not a folder, or one of the two lies in the other.
     """
     if not other.is_dir():
         raise ValueError(f"against '{other.absolute()}' is not a folder")
@@ -116,10 +116,10 @@ def find_other(other: Path, root: Path) -> Path:
 
 
 def require_split(path: Path, root: Path) -> Split:
-    """Return the part of each picture in a run's split.csv, wherever the pictures lay then.
+    """Return the part of each picture in a run's split.csv, wherever the pictures were then.
 
     Raises:
-        ValueError: there is no such file, or it is not known to be of these pictures.
+        ValueError: there is no such file, or it does not name these pictures.
     """
     if not path.is_file():
         raise ValueError(f"split '{path.absolute()}' does not exist")
@@ -131,7 +131,7 @@ def require_split(path: Path, root: Path) -> Split:
 
 
 def read_other(root: Path, cache_dir: Path) -> CheckedFolder:
-    """Return all pictures below a folder, whatever its sub-folders are called.
+    """Return all pictures below a folder, whatever the names of its sub-folders.
 
     Raises:
         ValueError: there is none.
@@ -143,7 +143,7 @@ def read_other(root: Path, cache_dir: Path) -> CheckedFolder:
 
 
 def describe(summary: dict[str, Any], output: Path) -> str:
-    """Return what was found in a line."""
+    """Return the findings as one line."""
     found = [f"{len(summary[name])} {name}" for name in ("unreadable", "tiny", "blank", "dark", "blurred")]
     for name in ("exact_copies", "near_copies"):
         opposite = sum(group["opposite_labels"] for group in summary[name])
@@ -167,5 +167,5 @@ def _groups(found: list[Any]) -> str:
 
 
 def print_progress(message: str) -> None:
-    """Print a line that is no result, to standard error."""
+    """Print a line that is not a result, to standard error."""
     print(printable(message), file=sys.stderr)

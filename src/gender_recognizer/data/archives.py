@@ -1,7 +1,7 @@
-"""The files in an archive or a folder, read one after another without extracting anything.
+"""Read the files in an archive or a folder one after another, without extracting anything.
 
-Contract: only regular files are seen. Links, devices and absolute paths or paths with `..` are not, whatever an
-archive says of them; no file is read beyond a limit, and no archive that is far larger than it can be.
+Contract: only regular files are read. Links, devices, absolute paths and paths with `..` are skipped, whatever an
+archive claims; no file is read beyond a limit, and no archive that unpacks to far more than pictures can.
 (`shutil.unpack_archive` would write all of it to the disk first, and has no limits; `tarfile` of some supported
 versions of Python takes minutes for headers made for that: CVE-2024-6232, CVE-2025-8194.)
 """
@@ -23,7 +23,7 @@ MAX_TABLE = 100_000_000
 """Largest table that is read, in bytes; the largest of the known data sets has 26 MB."""
 
 MAX_EXPANSION = 20
-"""Times its own size, and `FREE_EXPANSION` bytes, that an archive may hold: pictures are compressed already."""
+"""Most times its own size, beyond `FREE_EXPANSION` bytes, that an archive may hold: pictures are compressed already."""
 
 FREE_EXPANSION = 20_000_000
 
@@ -88,11 +88,11 @@ def read_members(source: Path) -> Iterator[Member]:
     except FileNotFoundError:
         raise ValueError(f"source '{source}' does not exist") from None
     except _BROKEN_INSIDE as error:
-        raise ValueError(f"'{source}' is no whole zip or tar archive ({error}); download it again") from None
+        raise ValueError(f"'{source}' is not a complete zip or tar archive ({error}); download it again") from None
 
 
 def find_tables(source: Path, names: Collection[str]) -> dict[str, str]:
-    """Return the text of the files of these names beside the source or in it, by name; the first of each is taken."""
+    """Return the text of the files of these names beside the source or in it, by name; of several the first."""
     tables = {}
     folders = [source, source.parent] if source.is_dir() else [source.parent]
     for path in (folder / name for folder in folders for name in names):
@@ -160,7 +160,7 @@ def _open_part(archive: IO[bytes], size: int) -> IO[bytes]:
 
 
 def _next_header(archive: IO[bytes]) -> tarfile.TarInfo | None:
-    """Return what the next block of a tar archive says of a file, or None at its end."""
+    """Return the header of the next file in a tar archive, or None at its end."""
     block = archive.read(_BLOCK)
     if not block.strip(b"\0"):
         return None
@@ -171,14 +171,14 @@ def _next_header(archive: IO[bytes]) -> tarfile.TarInfo | None:
 
 
 def _skip_to(archive: IO[bytes], end: int) -> None:
-    """Read on to a place: seeking would take an archive that was cut short for a whole one."""
+    """Read up to a position: seeking would not notice that an archive was cut short."""
     while (left := end - archive.tell()) > 0:
         if not archive.read(min(left, 1_000_000)):
             raise EOFError("it ends within a file")
 
 
 def _read_additional(archive: IO[bytes], header: tarfile.TarInfo) -> dict[str, str]:
-    """Return what a header says of the file after it: its `path`, its `size`, and that it is `sparse`."""
+    """Return what a header declares about the file after it: its `path`, its `size`, and that it is `sparse`."""
     if header.size > MAX_HEADER:
         raise tarfile.ReadError(f"a header of {header.size:,} bytes")
     content = archive.read(header.size)
@@ -186,7 +186,7 @@ def _read_additional(archive: IO[bytes], header: tarfile.TarInfo) -> dict[str, s
         return {"path": os.fsdecode(content.partition(b"\0")[0])}
     known = dict(_records(content)) if header.type == tarfile.XHDTYPE else {}
     if not known.get("size", "0").isdecimal():
-        raise tarfile.ReadError("a header has a size that is no number")
+        raise tarfile.ReadError("a header has a size that is not a number")
     if any(key.startswith("GNU.sparse") for key in known):
         known["sparse"] = ""
     return {key: value for key, value in known.items() if key in ("path", "size", "sparse")}

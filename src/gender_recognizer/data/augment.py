@@ -16,13 +16,13 @@ MID_GREY = 127.5
 
 
 class Augmentation(AugmentationSettings):
-    """Random changes to a training batch; every picture of a batch gets its own."""
+    """Random changes to a training batch, drawn for each of its pictures."""
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a changed copy of pictures, and where in it each picture as it was lies.
+        """Return changed copies of pictures, and where each original lies in its copy.
 
         Args:
-            images: uint8 `(N, 3, H, W)`; a quarter larger than what comes back, they lose no sharpness.
+            images: uint8 `(N, 3, H, W)`; if they are a quarter larger than the result, no sharpness is lost.
 
         Returns:
             float32 `(N, 3, 100, 80)` in 0..255, and frames `(N, 4)` as `framing` describes them.
@@ -44,7 +44,7 @@ class Augmentation(AugmentationSettings):
         return self._change_colours(moved), frames
 
     def _draw_frames(self, anew: Tensor) -> tuple[Tensor, Tensor]:
-        """Return random frames `(N, 4)` and turns `(N,)` in radians, of wide ranges where `anew` `(N,)`."""
+        """Return random frames `(N, 4)` and turns `(N,)` in radians, from the wide ranges where `anew` `(N,)`."""
 
         def uniform() -> Tensor:
             return torch.empty(len(anew), device=anew.device).uniform_(-1, 1)
@@ -63,8 +63,8 @@ class Augmentation(AugmentationSettings):
     def _surround(self, images: Tensor, others: Tensor, source: Tensor, grid: Tensor) -> Tensor:
         """Return pictures, moved, with other surroundings.
 
-        Their edge goes on, or something else takes over, or both mix. A line between picture and surroundings would
-        tell where the picture is better than the face does: it is soft, and cuts a random part of the margins off.
+        Their edge is repeated, something else surrounds them, or both are mixed. A sharp border would show where the
+        picture is better than the face does: the border is soft and cuts off a random part of the margins.
         """
         near = functional.grid_sample(images, source, padding_mode="border", align_corners=False)
         kind = torch.rand(len(near), device=images.device)
@@ -101,7 +101,7 @@ class Augmentation(AugmentationSettings):
         spread = torch.empty((len(noisy), 1, 1, 1), device=device).uniform_(0, 20)
         uniform = (
             torch.rand(len(noisy), *images.shape[1:], device=device) - 0.5
-        )  # normal numbers cost ten times as much
+        )  # normally distributed numbers take ten times as long
         changed[noisy] += uniform * (spread * math.sqrt(12))
         return changed.clamp_(0, 255)
 
@@ -126,7 +126,7 @@ class Augmentation(AugmentationSettings):
 
 
 def _soften(images: Tensor, frames: Tensor) -> Tensor:
-    """Return pictures; those that become much smaller without the detail that would then flicker."""
+    """Return pictures, those that will become much smaller blurred against aliasing."""
     small = frames[:, 2] < math.log(0.65)
     softened = images.clone()
     half = functional.avg_pool2d(images[small], 2)
@@ -145,7 +145,7 @@ def _pieces(images: Tensor) -> Tensor:
 
 
 def _clouds(images: Tensor) -> Tensor:
-    """Return random colours that flow into one another, float `(N, 3, 100, 80)`."""
+    """Return smooth gradients of random colours, float `(N, 3, 100, 80)`."""
     cells = int(torch.randint(2, 24, ()))
     colours = torch.rand(len(images), 3, cells, cells, device=images.device) * 255
     return functional.interpolate(colours, IMAGE_SIZE, mode="bilinear")

@@ -1,7 +1,7 @@
 """Decoded pictures on disk, and everything that is derived from them, under one key.
 
-Contract: what lies under a key was made from exactly the files, and the loader, that the key is a digest of. A run
-whose pictures change while it goes on keeps its own list under its own key; a later run gets another one.
+Contract: everything under a key was made from exactly the files, and the loader, that the key is a digest of. A run
+whose pictures change while it is running keeps its own list under its own key; a later run uses another key.
 """
 
 import contextlib
@@ -31,11 +31,11 @@ except ImportError:  # Windows, where no file can be removed while it is open
     fcntl = None  # type: ignore[assignment]
 
 LARGE_SIZE = (125, 100)
-"""Height and width, in pixels, of what augmentation starts from: resampled once more, pictures stay as sharp as the
-loader makes them."""
+"""Height and width in pixels of the copies that augmentation resamples: large enough that the result is as sharp as the
+loader's."""
 
 _in_use: dict[Path, IO[bytes]] = {}
-"""Files that this process keeps locked, so that no other removes the folders they lie in; until it ends."""
+"""Files that this process keeps locked until it ends, so that no other process removes their folders."""
 
 
 class ImageCache:
@@ -44,7 +44,7 @@ class ImageCache:
     One folder for each data root holds one for each key, a digest of the list. In it are `images.npy`, uint8
     `(num_files, 100, 80, 3)`, what is derived from it, and `index.json`, which is written last: a cache that was not
     finished is never used. A lock lets one process build while the others wait; a lock dies with its process. Folders
-    of other keys go when a new one is built, unless a process is still using them.
+    of other keys are removed when a new one is built, unless a process is still using them.
 
     Attributes:
         folder: of this key.
@@ -68,11 +68,11 @@ class ImageCache:
             self.unreadable = {int(row): why for row, why in self._read_index()["unreadable"].items()}
 
     def remember(self, name: str, compute: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """Return what `compute` makes of the images: computed once, then read from disk.
+        """Return the result of `compute` for the images: computed once, then read from disk.
 
         Args:
             name: of the file; another computation needs another name.
-            compute: gets uint8 `(num_files, 100, 80, 3)`.
+            compute: receives uint8 `(num_files, 100, 80, 3)`.
         """
         return self._remember(name, lambda file: np.save(file, compute(self.images)))
 
@@ -99,7 +99,7 @@ class ImageCache:
             return {}
 
     def _build(self) -> None:
-        """Decode all files; what an earlier call left unfinished goes."""
+        """Decode all files, and remove what an earlier call left unfinished."""
         for path in self.folder.glob("*.npy"):
             path.unlink()
         with replacing(self.folder / "images.npy") as file:
@@ -121,12 +121,12 @@ class ImageCache:
         header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), *empty.shape)}
         np.lib.format.write_array_header_1_0(file, header)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            starts = range(0, len(paths), 1024)  # decoded no further ahead than this, however slow the disk is
+            starts = range(0, len(paths), 1024)  # bounds how far decoding runs ahead of a slow disk
             results = chain.from_iterable(pool.map(load, paths[start : start + 1024]) for start in starts)
             for row, result in enumerate(tqdm(results, "decoding", len(paths), unit="img", disable=None)):
                 if isinstance(result, str):
                     unreadable[row], result = result, empty
-                file.write(result)  # in order, so that no page of a whole map stays in memory
+                file.write(result)  # in order: a memory map would keep its pages in memory
         return unreadable
 
 
@@ -139,7 +139,7 @@ def open_pictures(
         root: folder that holds a folder of pictures for each class.
         classes: names of the class folders.
         cache_dir: where the decoded pictures of all roots are kept.
-        need_all: whether every class must have pictures; else one is enough.
+        need_all: whether every class must have pictures; otherwise one is enough.
 
     Raises:
         ValueError: a class has no folder, or its folder holds no picture, and it needs some.
@@ -154,8 +154,8 @@ def open_pictures(
 def read_blocks(images: np.ndarray, size: int = 1024) -> Iterator[np.ndarray]:
     """Yield images block by block.
 
-    Of a whole memory map each block gets a map of its own: the pages that were read leave this process's memory with
-    it, where those of one map for all would stay and fill it with the file.
+    Each block of a memory map is opened as a map of its own, so that the pages it read are freed with it; a single map
+    would fill the memory with the whole file.
 
     Args:
         images: uint8 `(N, 100, 80, 3)`.
@@ -184,12 +184,12 @@ def _hold(folder: Path) -> None:
     """Keep other processes from removing a folder until this one ends."""
     if fcntl is not None and folder not in _in_use:
         _in_use[folder] = (folder / "in_use").open("ab")
-        with contextlib.suppress(OSError):  # some network folders know no locks
+        with contextlib.suppress(OSError):  # some network file systems have no locks
             fcntl.flock(_in_use[folder], fcntl.LOCK_SH)
 
 
 def _remove_others(folder: Path, kept: Path) -> None:
-    """Remove what lies in a folder for other lists of files, unless a process uses it."""
+    """Remove the caches of other lists of files from a folder, unless a process uses them."""
     for path in folder.iterdir():
         if path.is_dir() and path != kept and not _is_in_use(path):
             shutil.rmtree(path, ignore_errors=True)
@@ -209,7 +209,7 @@ def _is_in_use(folder: Path) -> bool:
 
 
 def _require_free_space(folder: Path, needed: int) -> None:
-    """Refuse to start what would fill the disk: writing to a memory map on a full disk kills the process."""
+    """Refuse to start work that would fill the disk: writing to a memory map on a full disk kills the process."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise OSError(f"'{folder}' has {free / 1e6:,.0f} MB free, the image cache needs {needed / 1e6:,.0f} MB")

@@ -33,10 +33,10 @@ MOST_TOLD = 20
 class FaceDataModule(lightning.LightningDataModule):
     """Loaders of uint8 images `(N, 3, 100, 80)` with int64 targets `(N,)`; training batches are augmented.
 
-    Those are `cache.LARGE_SIZE` until then.
+    Until they are augmented, training images have `cache.LARGE_SIZE`.
 
-    The split depends on the files, the fractions and `split_seed` alone: another call of `setup`, another
-    process or another `seed` gives the same one.
+    The split depends only on the files, the fractions and `split_seed`: another call of `setup`, another process or
+    another `seed` gives the same split.
 
     Attributes:
         parts: `FaceDataset` of each of `PARTS`, after `setup`.
@@ -60,7 +60,7 @@ class FaceDataModule(lightning.LightningDataModule):
         exclude: Path | None = None,
         guide: Callable[[ImageCache], np.ndarray] | None = None,
     ) -> None:
-        """Remember what to load; no picture is read yet.
+        """Store the settings; no picture is read yet.
 
         Args:
             root: folder that holds a folder of pictures for each class.
@@ -76,8 +76,8 @@ class FaceDataModule(lightning.LightningDataModule):
             num_workers: processes that read batches; 0 reads in this one, the fastest while the cache fits in memory.
             seed: seed of the order of training batches.
             exclude: file with the names of pictures of `root` to leave out, as `check_data.py` writes it, or None.
-            guide: returns what teachers make of every picture of a cache, float `(num_files, num_outputs)`, to come
-                with the training pictures; or None.
+            guide: returns the teachers' outputs for every picture of a cache, float `(num_files, num_outputs)`, which
+                then come with the training pictures; or None.
 
         Raises:
             ValueError: as `DataSettings`, or there is no such file to exclude.
@@ -147,7 +147,7 @@ class FaceDataModule(lightning.LightningDataModule):
         self._report()
 
     def _split(self, cache: ImageCache, paths: list[Path], targets: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
-        """Return for each part which of the rows belong to it: as the folders say, else at random."""
+        """Return the rows of each part: those of its folder, or drawn at random where there are no such folders."""
         groups = cache.remember("groups", near_duplicate_groups)[rows] if self.split == "grouped" else rows
         ready = {folder.name: part for part, folder in find_parts(self.root, self.classes).items()}
         if not ready:
@@ -155,26 +155,29 @@ class FaceDataModule(lightning.LightningDataModule):
         if self.test_root is not None and "test" in ready.values():
             raise ValueError(f"'{self.root}' has a test part of its own; leave data.test_root out")
         part_of = np.array([ready[paths[row].relative_to(self.root).parts[0]] for row in rows])
-        logger.info("parts as the folders %s say, whatever data.split_fractions says", ", ".join(sorted(ready)))
+        logger.info("the parts are the folders %s, not those of data.split_fractions", ", ".join(sorted(ready)))
         return take_parts(part_of, groups, targets[rows], self.fractions, self.split_seed)
 
     def _find_excluded(self, paths: list[Path]) -> set[int]:
-        """Return the rows of the pictures to leave out: of the cache, which stays as it is, for any such list."""
+        """Return the rows of the pictures to leave out; the cache does not change."""
         if self.exclude is None:
             return set()
         rows, unknown = find_named(self.exclude, paths, self.root)
         self.excluded = [paths[row] for row in sorted(rows)]
-        logger.info("left out, as data.exclude says: %d pictures", len(rows))
+        logger.info("left out because of data.exclude: %d pictures", len(rows))
         if unknown:
             logger.warning(
-                "data.exclude: %d lines name no picture in %s, the first '%s'", len(unknown), self.root, unknown[0]
+                "data.exclude: %d lines name a picture that is not in %s; the first is '%s'",
+                len(unknown),
+                self.root,
+                unknown[0],
             )
         return rows
 
     def _readable_rows(
         self, cache: ImageCache, paths: list[Path], targets: np.ndarray, root: Path, excluded: Collection[int] = ()
     ) -> np.ndarray:
-        """Return the rows of the pictures that could be decoded and are wanted; remember what could not be."""
+        """Return the rows of the wanted pictures that could be decoded; note those that could not."""
         self.unreadable |= {paths[row]: why for row, why in cache.unreadable.items() if row not in excluded}
         rows = np.setdiff1d(np.arange(len(paths)), [*cache.unreadable, *excluded])
         for target, name in enumerate(self.classes):
@@ -191,16 +194,16 @@ class FaceDataModule(lightning.LightningDataModule):
         for path, why in islice(self.unreadable.items(), MOST_TOLD):
             logger.warning("left out, cannot be read: %s: %s", path, why)
         if more := max(0, len(self.unreadable) - MOST_TOLD):
-            logger.warning("left out, cannot be read: %d more, which split.csv names", more)
+            logger.warning("left out, cannot be read: %d more, which split.csv lists", more)
         for root in (self.root, self.test_root):
             if root is not None and (ignored := ignored_endings(root, self.classes)):
                 endings = describe_endings(ignored)
-                logger.warning("in %s, not taken for pictures because of their endings: %s", root, endings)
+                logger.warning("in %s, ignored because their endings are not those of pictures: %s", root, endings)
         for part in PARTS:
             counts = ", ".join(f"{count} {name}" for name, count in self.counts()[part].items())
             logger.info("%s: %d pictures (%s)", part, len(self.parts[part]), counts)
             if missing := [name for name, count in self.counts()[part].items() if not count and len(self.parts[part])]:
-                logger.warning("%s: no picture of %s: nothing can be said of it there", part, " and ".join(missing))
+                logger.warning("%s: no picture of %s: it cannot be measured there", part, " and ".join(missing))
         warn_if_unbalanced(self.counts()["train"])
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -227,7 +230,7 @@ class FaceDataModule(lightning.LightningDataModule):
         return {"file_name": file.relative_to(root).as_posix(), "root": str(root.resolve())}
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, ...], dataloader_idx: int) -> tuple[Tensor | None, ...]:
-        """Make a `TrainingBatch` of a training batch; its images are float32 `(N, 3, 100, 80)` where augmented."""
+        """Turn a training batch into a `TrainingBatch`; its images are float32 `(N, 3, 100, 80)` where augmented."""
         if self.trainer is None or not self.trainer.training:
             return batch
         images, targets, *guidance = batch
@@ -237,7 +240,7 @@ class FaceDataModule(lightning.LightningDataModule):
         return TrainingBatch(images, targets, frames, *guidance)
 
     def train_dataloader(self) -> DataLoader:
-        """Return the loader of the training part; its order depends on `seed` and the epoch alone."""
+        """Return the loader of the training part; its order depends only on `seed` and the epoch."""
         world_size, rank = self._world()
         data = self.parts["train"]
         return self._loader(data, DistributedSampler(data, world_size, rank, self.shuffle, self.seed))
@@ -259,7 +262,7 @@ class FaceDataModule(lightning.LightningDataModule):
             collate_fn=_keep,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,
-            generator=torch.Generator(),  # else starting to read changes what is drawn next, resumed or not
+            generator=torch.Generator(),  # otherwise starting to read would change the random numbers that follow
         )
 
     def _world(self) -> tuple[int, int]:

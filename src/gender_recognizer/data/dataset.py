@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 logger = logging.getLogger(__name__)
 
 SHARED_MEMORY = Path("/dev/shm")
-"""Where Linux keeps what processes share."""
+"""Where Linux keeps shared memory."""
 
 BATCHES_AHEAD = 2
 """Batches that each process of a `DataLoader` reads ahead: torch's default."""
@@ -22,8 +22,8 @@ BATCHES_AHEAD = 2
 class FaceDataset(Dataset):
     """Pictures of a cache with their targets: `(3, H, W)` uint8 tensor and int64 target.
 
-    With `guidance`, what teachers make of a picture, float32 `(num_outputs,)`, comes third. `__getitems__` reads a
-    whole batch at once, `(N, 3, H, W)` uint8 and `(N,)` int64, for loaders whose `collate_fn` hands it on; that is
+    With `guidance`, the teachers' outputs for a picture, float32 `(num_outputs,)`, come third. `__getitems__` reads a
+    whole batch at once, `(N, 3, H, W)` uint8 and `(N,)` int64, for loaders whose `collate_fn` passes it on; that is
     many times faster than one sample after another.
     """
 
@@ -41,7 +41,7 @@ class FaceDataset(Dataset):
         self.images, self.rows, self.targets, self.guidance = images, rows, targets, guidance
 
     def __getstate__(self) -> dict:
-        """Send a memory map to a worker process by its file's name, not by its content."""
+        """Pickle a memory map as the name of its file, not as its content."""
         path = self.images.filename if isinstance(self.images, np.memmap) else None
         return self.__dict__ | ({"images": path} if path else {})
 
@@ -67,7 +67,7 @@ class FaceDataset(Dataset):
 
 
 def usable_workers(wanted: int, batch_bytes: int) -> int:
-    """Return how many processes can read batches: those wanted, or 0, with a note, where memory cannot be shared.
+    """Return how many processes can read batches: those wanted or, with a warning, 0 where memory cannot be shared.
 
     Containers may have no /dev/shm, one that cannot be written, or a tiny one; a batch that does not fit kills the
     process that reads it.

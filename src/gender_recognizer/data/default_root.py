@@ -1,4 +1,4 @@
-"""Which folder of pictures is used where the user has none yet."""
+"""Choose the folder of pictures where the user has none yet."""
 
 import logging
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ logger = logging.getLogger(__name__)
 
 
 def find_root(root: Path, classes: Sequence[str]) -> Path:
-    """Return the folder of the pictures; for a `data` that has none of the user's own that of the sample, and say so.
+    """Return the folder of the pictures; where `data` has none of the user's own, that of the sample, with a warning.
 
     Args:
         root: folder that should hold a folder of pictures for each class.
@@ -20,5 +20,5 @@ def find_root(root: Path, classes: Sequence[str]) -> Path:
     if root.name != "data" or not sample.is_dir() or holds_classes(root, classes):
         return root
     folders = " or ".join(f"data/{name}" for name in classes)
-    logger.warning("no pictures in %s: taking the sample in data/sample", folders)
+    logger.warning("no pictures in %s: using the sample in data/sample", folders)
     return sample

@@ -1,4 +1,4 @@
-"""Copies among pictures, and between two sets of them: the same file, the same pixels, or almost the same picture."""
+"""Find copies among pictures or between two sets: the same file, the same pixels, or almost the same picture."""
 
 import hashlib
 from collections.abc import Hashable, Iterable, Iterator, Sequence
@@ -15,21 +15,21 @@ NEAR_DUPLICATE_CORRELATION = 0.95
 """Two pictures can be near duplicates when their 20x16 grey thumbnails correlate more than this."""
 
 NEAR_DUPLICATE_DETAIL = 0.7
-"""They are when the details of the thumbnails do so more than this: what remains less a 5x5 local mean and over the
-local contrast. Half-dark profiles before a bright wall pass the first test in chains of over a hundred people; on
-40,000 FairFace pictures the pairs that pass it fall apart into a hill of different people around 0.6 and one of near
-duplicates above 0.85. Between 0.7 and 0.8 about one pair in seven is the same picture: a pair kept together for
-nothing costs a split nothing, one torn apart leaks."""
+"""They are near duplicates when the thumbnails' details correlate more than this. Details are what remains after
+subtracting a 5x5 local mean and dividing by the local contrast. Half-dark profiles before a bright wall pass the first
+test in chains of over a hundred people; on 40,000 FairFace pictures the pairs that pass it form two peaks: different
+people around 0.6, near duplicates above 0.85. Between 0.7 and 0.8 about one pair in seven is the same picture: keeping
+a pair together needlessly costs nothing, separating a true pair leaks."""
 
 NEAR_COPY = 0.755
-"""Correlation of details at 50x40 pixels above which a person is told of a near copy; the details of the thumbnails
-find the candidates."""
+"""Correlation of details at 50x40 pixels above which a near copy is reported; the details of the thumbnails find the
+candidates."""
 
 NEAR_COPY_COARSE = 0.86
-"""Correlation of the thumbnails' details above which a person is told of it whatever the finer one: in bursts the
-subject moves. Of the 40,000 FairFace pictures 156 groups pass one of the two; of the 44 pairs closest to the limits no
-one shows different people (looked at), the first below them that does has a finer correlation of 0.750, a coarser one
-of 0.856. ImageHash's phash found 64 true pairs among 66 at a distance of 2, and at 6 about 107 among 877."""
+"""Correlation of the thumbnails' details above which a pair is reported whatever the finer correlation is: in bursts
+the subject moves. Of the 40,000 FairFace pictures 156 groups pass one of the two limits. Of the 44 pairs closest to the
+limits (inspected) none shows different people; the first below that does has a finer correlation of 0.750 and a coarser
+one of 0.856. ImageHash's phash found 64 true pairs among 66 at a distance of 2, and at 6 about 107 among 877."""
 
 _CANDIDATE = 0.72
 
@@ -75,8 +75,8 @@ def near_duplicate_groups(images: np.ndarray) -> np.ndarray:
 def near_copies(images: np.ndarray, others: np.ndarray | None = None) -> Pairs:
     """Return the pairs of near copies among images or, with `others`, between the two sets.
 
-    Every pair is compared, block by block: 40,000 images take about 30 s on two cores. Blank images are copies of
-    nothing.
+    Every pair is compared, block by block: 40,000 images take about 30 s on two cores. Blank images count as copies of
+    no other image.
 
     Args:
         images: uint8 `(N, 100, 80, 3)`.
@@ -96,7 +96,7 @@ def near_copies(images: np.ndarray, others: np.ndarray | None = None) -> Pairs:
 
 
 def _alike(first: Tensor, second: Tensor, limit: float, among: bool) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the rows of pairs that correlate more than a limit, some at a time; no pair twice if both are the same."""
+    """Yield the rows of pairs that correlate more than a limit, block by block; `among` one set each pair once."""
     for start in range(0, len(first), _BLOCK):
         skipped = start if among else 0
         alike = first[start : start + _BLOCK] @ second[skipped:].T > limit
@@ -106,7 +106,7 @@ def _alike(first: Tensor, second: Tensor, limit: float, among: bool) -> Iterator
 
 
 class _Description(NamedTuple):
-    """What is compared of images: rows of mean 0 and length 1, float32 `(N, 320)`, so that products correlate."""
+    """What images are compared by: rows of mean 0 and length 1, float32 `(N, 320)`; products are correlations."""
 
     thumbnails: Tensor
     details: Tensor
@@ -134,14 +134,14 @@ def _fine_details(images: np.ndarray, rows: Tensor) -> Tensor:
 
 
 def _details(maps: Tensor, size: int) -> Tensor:
-    """Return grey maps `(N, H, W)` without what varies slowly, in light and in contrast, over `size` pixels."""
+    """Return grey maps `(N, H, W)` without slow changes of light and contrast, over `size` pixels."""
 
     def local_mean(maps: Tensor) -> Tensor:
         padded = functional.pad(maps[:, None], [size // 2] * 4, mode="replicate")
         return functional.avg_pool2d(padded, size, stride=1)[:, 0]
 
     details = maps - local_mean(maps)
-    return details / (local_mean(details.square()).sqrt() + 4)  # 4 grey levels: noise is no contrast
+    return details / (local_mean(details.square()).sqrt() + 4)  # 4 grey levels: noise does not count as contrast
 
 
 def _normalised(maps: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""How people lay out folders of pictures: by class, or in ready parts; and what to say where neither is there."""
+"""The layouts of folders of pictures, by class or in ready parts, and the messages where neither is found."""
 
 import os
 import shlex
@@ -32,14 +32,14 @@ def find_class_folder(root: Path, name: str) -> Path | None:
 
 
 def holds_classes(root: Path, classes: Sequence[str]) -> bool:
-    """Say whether a folder has one for any of the classes, directly or in ready parts."""
+    """Return whether a folder has one for any of the classes, directly or in ready parts."""
     return any(find_class_folder(root, name) for name in classes) or bool(find_parts(root, classes))
 
 
 def find_parts(root: Path, classes: Sequence[str]) -> dict[str, Path]:
-    """Return the folder of each ready part; {} where the classes lie directly below the root, or no part `train` does.
+    """Return the folder of each ready part; {} where the classes lie directly below the root, or `train` is missing.
 
-    One part alone is none: it is a root.
+    A single part does not count: it is a root.
     """
     if any(find_class_folder(root, name) for name in classes):
         return {}
@@ -66,7 +66,7 @@ def describe_layout(root: Path, classes: Sequence[str]) -> str:
 
 
 def _find_classes(folder: Path, classes: Sequence[str]) -> list[str]:
-    """Return the names of the subfolders that are classes, in the order of `classes` where that can be known."""
+    """Return the names of the subfolders that are classes, in the order of `classes` where it can be told."""
     subfolders = [path for path in _subfolders(folder) if _has_pictures(path)]
     names = {path.name.casefold(): path.name for path in subfolders}
     if all(name.casefold() in names for name in classes):
@@ -118,7 +118,7 @@ def _walk(root: Path, depth: int) -> Iterator[Path]:
 
 
 def _has_pictures(folder: Path) -> bool:
-    """Say whether a picture is among the first files of a folder, or of one directly in it."""
+    """Return whether a picture is among the first files of a folder, or of a folder directly in it."""
     for path in [folder, *_subfolders(folder)[:3]]:
         try:
             with os.scandir(path) as entries:

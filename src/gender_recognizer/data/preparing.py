@@ -1,7 +1,7 @@
-"""From the official archives of public sets of faces to `<folder>/<class>/` and metadata.csv.
+"""Turn the official archives of public sets of faces into `<folder>/<class>/` and metadata.csv.
 
-Contract: the bytes of a picture are copied as they are, a label is never guessed, and what is left out is counted
-with its reason. The same call after an interruption ends in the same folder.
+Contract: the bytes of a picture are copied as they are, a label is never guessed, and pictures that are left out are
+counted by reason. After an interruption, the same call completes the folder.
 """
 
 import csv
@@ -26,18 +26,18 @@ from gender_recognizer.pictures.listing import is_picture_name
 from gender_recognizer.pictures.writing import partial_path, replacing, sync_folder
 
 MAX_PICTURE = 20_000_000
-"""Largest picture that is copied, in bytes."""
+"""Most bytes of a picture that is copied."""
 
 MAX_TOTAL = 50_000_000_000
 """Most bytes that are copied of one data set; the largest release of those known here has about 10 GB."""
 
 MARKER = ".prepare_data.json"
-"""File in an output folder that says what was prepared there."""
+"""File in an output folder that records what was prepared there."""
 
 
 @dataclass
 class Outcome:
-    """What came of a call.
+    """The result of a call.
 
     Attributes:
         counts: pictures in the output by class.
@@ -65,7 +65,7 @@ def prepare(dataset: str, source: Path, output: Path, part: str | None = None) -
         part: only the pictures of this part of the data set's own split.
 
     Raises:
-        ValueError: the data set is unknown, the source is not it, or the output holds other files.
+        ValueError: the data set is unknown, the source is not that data set, or the output holds other files.
         OSError: something cannot be read or written.
     """
     if dataset not in PUBLIC_SETS:
@@ -116,7 +116,7 @@ def claim_output(output: Path, made: dict[str, str | None], pattern: re.Pattern[
 def copy_pictures(
     known: PublicSet, describe: Describe, source: Path, output: Path, made: dict[str, str | None]
 ) -> tuple[dict[str, Row], Outcome]:
-    """Copy the pictures that can be described, and return the rows of metadata.csv by `file_name`, and what came of it.
+    """Copy the pictures that can be described; return the rows of metadata.csv by `file_name`, and the result.
 
     Raises:
         ValueError: the output holds another picture of the same name, or the source is broken or far too large.
@@ -143,14 +143,14 @@ def copy_pictures(
             total += member.size
             if total > MAX_TOTAL:
                 size = f"more than {MAX_TOTAL / 1e9:.0f} GB of pictures"
-                raise ValueError(f"'{source}' has {size}; it is not the official one")
+                raise ValueError(f"'{source}' has {size}; it is not the official archive")
     return rows, outcome
 
 
 def find_pictures(
     known: PublicSet, describe: Describe, source: Path, part: str | None, outcome: Outcome
 ) -> Iterator[tuple[Member, str, Row]]:
-    """Yield the pictures of a part that can be described, with the name that each gets, and its row.
+    """Yield the pictures of a part that can be described, each with its new name and its row.
 
     Others are counted in the outcome.
 
@@ -170,7 +170,7 @@ def find_pictures(
 
 
 def is_new(target: Path, content: bytes) -> bool:
-    """Say whether a picture is not in its place yet.
+    """Return whether a picture is not in its place yet.
 
     Raises:
         ValueError: another one is.
@@ -179,19 +179,19 @@ def is_new(target: Path, content: bytes) -> bool:
         return True
     if target.read_bytes() != content:
         raise ValueError(
-            f"'{target}' is another picture than in the source; delete it, or set output_dir=another/folder"
+            f"'{target}' differs from the picture in the source; delete it, or set output_dir=another/folder"
         )
     return False
 
 
 class Placing:
-    """Pictures on their way to their places: whole and on the disk before they get their names.
+    """Pictures that are being written: whole and on the disk before they get their names.
 
-    Some hundred go together: bringing each to the disk by itself takes ten times as long.
+    Some hundred are synced together: syncing each by itself takes ten times as long.
     """
 
     def __init__(self, output: Path, made: dict[str, str | None]) -> None:
-        """Take the output folder and what its marker says; that is written before the first picture."""
+        """Set the output folder and the content of its marker, which is written before the first picture."""
         self._marker, self._made = output / MARKER, json.dumps(made).encode()
         self._targets: list[Path] = []
 
@@ -202,7 +202,7 @@ class Placing:
         self._finish()
 
     def add(self, target: Path, content: bytes) -> None:
-        """Write a picture under another name for now."""
+        """Write a picture under a temporary name."""
         if not self._marker.exists():
             write_whole(self._marker, self._made)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -212,9 +212,9 @@ class Placing:
             self._finish()
 
     def _finish(self) -> None:
-        """Bring the pictures to the disk and give them their names."""
+        """Sync the pictures to the disk and give them their names."""
         targets, self._targets = self._targets, []
-        with ThreadPoolExecutor(16) as pool:  # a disk does many of these together
+        with ThreadPoolExecutor(16) as pool:  # a disk syncs many files at once
             list(pool.map(lambda target: sync_file(partial_path(target)), targets))
         for target in targets:
             os.replace(partial_path(target), target)
@@ -223,20 +223,20 @@ class Placing:
 
 
 def sync_file(path: Path) -> None:
-    """Bring the content of a file to the disk."""
+    """Sync the content of a file to the disk."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is whole or not there."""
+    """Write a file that is complete or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         file.write(content)
 
 
 def write_metadata(rows: dict[str, Row], output: Path) -> None:
-    """Write metadata.csv: `file_name`, `label` and what else the data set says, sorted by name."""
+    """Write metadata.csv: `file_name`, `label` and the data set's other columns, sorted by name."""
     names = dict.fromkeys(["label", *(name for row in rows.values() for name in row)])
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, ["file_name", *names], restval="")
@@ -246,7 +246,7 @@ def write_metadata(rows: dict[str, Row], output: Path) -> None:
 
 
 def run(settings: PrepareSettings) -> int:
-    """Name the terms, prepare the pictures, say what came of it, and return the exit code."""
+    """Print the terms, prepare the pictures, print the result, and return the exit code."""
     dataset = settings.dataset
     output = (settings.output_dir or Path("data", dataset)).absolute()
     for line in PUBLIC_SETS[dataset].terms if dataset in PUBLIC_SETS else ():
@@ -254,7 +254,7 @@ def run(settings: PrepareSettings) -> int:
     try:
         outcome = prepare(dataset, settings.source, output, settings.part)
     except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
+        print("stopped; the same command continues", file=sys.stderr)
         return 130
     for reason, (count, names) in outcome.left_out.items():
         shown = ", ".join(ascii(name) for name in names) + (", ..." if count > len(names) else "")

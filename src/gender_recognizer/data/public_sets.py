@@ -1,4 +1,4 @@
-"""What is known of public sets of faces: their terms, how their pictures are named, and what their tables say.
+"""Public sets of faces: their terms, the names of their pictures, and the format of their tables.
 
 Layouts as published: UTKFace (Zhang et al., CVPR 2017), FairFace (github.com/joojs/fairface), CelebA (Liu et al., ICCV
 2015), LFW (Huang et al. 2007) with the attributes of Kumar et al. (ICCV 2009) or the lists of Afifi and Abdelhamed
@@ -16,18 +16,18 @@ Row = dict[str, str]
 """Columns of metadata.csv without `file_name`."""
 
 Describe = Callable[[re.Match[str]], Row | str]
-"""From the match of a picture's name to its row, or to the reason why it is left out."""
+"""A function from the match of a picture's name to its row, or to the reason why it is left out."""
 
 
 class PublicSet(NamedTuple):
-    """What is known of a public data set.
+    """A public data set.
 
     Attributes:
         terms: its licence or terms of use, in two lines.
         expected: what the source must be, for messages.
         pattern: of the end of a picture's path; the whole match becomes its path in the class folder.
         tables: names of the tables that it may come with.
-        read: from the text of the tables, by name, to what describes a picture.
+        read: turns the texts of the tables, by name, into the function that describes a picture.
     """
 
     terms: tuple[str, str]
@@ -43,7 +43,7 @@ NOT_IN_TABLE = "no row in the tables"
 
 
 def read_utkface(tables: Mapping[str, str]) -> Describe:
-    """Return what describes a picture by its name: age_gender_race_date."""
+    """Return the function that describes a picture from its name: age_gender_race_date."""
 
     def describe(match: re.Match[str]) -> Row | str:
         label = CLASSES[match["gender"] == "0"]
@@ -53,7 +53,7 @@ def read_utkface(tables: Mapping[str, str]) -> Describe:
 
 
 def read_fairface(tables: Mapping[str, str]) -> Describe:
-    """Return what describes a picture by the two tables of FairFace.
+    """Return the function that describes a picture from the two tables of FairFace.
 
     Raises:
         ValueError: a table is missing or has other columns.
@@ -78,7 +78,7 @@ def read_fairface(tables: Mapping[str, str]) -> Describe:
 
 
 def read_celeba(tables: Mapping[str, str]) -> Describe:
-    """Return what describes a picture by the tables of CelebA; those of identities and partitions may be absent.
+    """Return the function that describes a picture from CelebA's tables; identities and partitions may be absent.
 
     Raises:
         ValueError: the table of attributes is missing or has no column Male.
@@ -104,7 +104,7 @@ def read_celeba(tables: Mapping[str, str]) -> Describe:
 
 
 def read_lfw(tables: Mapping[str, str]) -> Describe:
-    """Return what describes a picture by the two lists of names or, without them, by the attribute Male.
+    """Return the function that describes a picture from the two lists of names or, without them, the attribute Male.
 
     Raises:
         ValueError: there are neither both lists nor the attributes.
@@ -145,7 +145,7 @@ def _lfw_attributes(text: str) -> dict[str, float]:
 
 
 def _pairs(tables: Mapping[str, str], stem: str) -> dict[str, str]:
-    """Return the second value of each line by the first, of the table called so with either ending."""
+    """Return the second value of each line by the first, from the table of this name with either ending."""
     text = next((text for name, text in tables.items() if name.startswith(stem)), "")
     lines = (re.split(r"[\s,]+", line.strip()) for line in text.splitlines())
     return {line[0]: line[1] for line in lines if len(line) >= 2}
@@ -153,7 +153,7 @@ def _pairs(tables: Mapping[str, str], stem: str) -> dict[str, str]:
 
 def _need(tables: Mapping[str, str], name: str) -> str:
     if name not in tables:
-        raise ValueError(f"no table '{name}' beside or in the source; download it too")
+        raise ValueError(f"no table '{name}' beside or in the source; download it as well")
     return tables[name]
 
 

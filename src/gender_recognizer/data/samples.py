@@ -1,4 +1,4 @@
-"""The pictures of `<root>/<class>/` and what is said of them: their classes, metadata.csv, what is left out, counts."""
+"""The pictures of `<root>/<class>/` and facts about them: classes, metadata.csv, files to leave out, counts."""
 
 import logging
 import os
@@ -36,10 +36,10 @@ def list_samples(root: Path, classes: Sequence[str], need_all: bool = True) -> l
     Args:
         root: folder that holds a folder of pictures for each class, or ready parts.
         classes: names of the class folders.
-        need_all: whether every class must have pictures; else one is enough.
+        need_all: whether every class must have pictures; otherwise one is enough.
 
     Raises:
-        ValueError: a class has no folder, or its folder holds no picture, and it needs some; or a file is of two
+        ValueError: a class has no folder, or its folder holds no picture, and it needs some; or a file is in two
             classes.
     """
     folders = _class_folders(root, classes)
@@ -49,7 +49,7 @@ def list_samples(root: Path, classes: Sequence[str], need_all: bool = True) -> l
             raise ValueError(f"no folder '{root / name}' for class '{name}': {describe_layout(root, classes)}")
         if not found[name]:
             ignored = describe_endings(ignored_endings(root, [name]))
-            there = f", only files that are not taken for pictures: {ignored}" if ignored else ""
+            there = f", only files whose endings are not those of pictures: {ignored}" if ignored else ""
             raise ValueError(f"no pictures in '{folders[name][0]}'{there}; class '{name}' needs some")
     samples = [Sample(path, target) for target, name in enumerate(classes) for path in found[name]]
     _refuse_two_labels(samples, classes)
@@ -57,9 +57,9 @@ def list_samples(root: Path, classes: Sequence[str], need_all: bool = True) -> l
 
 
 def ignored_endings(root: Path, classes: Sequence[str]) -> Counter[str]:
-    """Return how many files beside those of `list_samples` are not taken for pictures, by their endings, "" for none.
+    """Return how many files beside those of `list_samples` are ignored, by their endings, "" for none.
 
-    Files of a kind that lies among pictures and that nobody takes for one are not counted.
+    Kinds of files that are known to lie among pictures are not counted.
 
     Args:
         root: folder that holds a folder of pictures for each class, or ready parts.
@@ -81,7 +81,7 @@ def _class_folders(root: Path, classes: Sequence[str]) -> dict[str, list[Path]]:
 
 
 def _refuse_two_labels(samples: Sequence[Sample], classes: Sequence[str]) -> None:
-    """Refuse a file that is of two classes, through links.
+    """Refuse a file that is in two classes, through links.
 
     Raises:
         ValueError: naming both.
@@ -98,7 +98,7 @@ def _refuse_two_labels(samples: Sequence[Sample], classes: Sequence[str]) -> Non
         if status.st_nlink > 1 or os.path.realpath(first.path) == os.path.realpath(sample.path):
             names = classes[first.target], classes[sample.target]
             raise ValueError(
-                f"'{first.path}' of class '{names[0]}' and '{sample.path}' of class '{names[1]}' are one file, "
+                f"'{first.path}' of class '{names[0]}' and '{sample.path}' of class '{names[1]}' are the same file, "
                 "through a link; remove one of the two"
             )
 
@@ -106,7 +106,7 @@ def _refuse_two_labels(samples: Sequence[Sample], classes: Sequence[str]) -> Non
 def read_metadata(root: Path) -> dict[str, dict[str, str]]:
     """Return the rows of `<root>/metadata.csv` by `file_name` (relative to `root`, with `/`), or {} without one.
 
-    A table that is not about these pictures, and rows that are wrong, are warned of and left out.
+    For a table that is not about these pictures, and for rows that are wrong, a warning is logged; they are left out.
     """
     path = root / "metadata.csv"
     if not path.is_file():
@@ -121,10 +121,10 @@ def read_metadata(root: Path) -> dict[str, dict[str, str]]:
     for line, row in table.rows.items():
         name = _relative_name(row["file_name"], root)
         if name in rows:
-            notes.append(f"'{path}', line {line}: '{name}' again; the last of its rows is taken")
+            notes.append(f"'{path}', line {line}: '{name}' occurs again; the last of its rows is used")
         rows[name] = row | {"file_name": name}
     if rows and not any((root / name).is_file() for name in rows):
-        notes.append(f"'{path}': no row names a file below the folder; the first says '{next(iter(rows))}'")
+        notes.append(f"'{path}': no row names a file below the folder; the first names '{next(iter(rows))}'")
     for note in notes[:5]:
         logger.warning("%s", note)
     return rows
@@ -143,7 +143,7 @@ def read_exclude(path: Path) -> list[str]:
 
 
 def find_named(names: Sequence[str], paths: Sequence[Path], root: Path) -> tuple[set[int], list[str]]:
-    """Return the rows of the paths that names mean, and the names that mean none.
+    """Return the rows of the paths that names refer to, and the names that refer to none.
 
     Args:
         names: relative to `root`, with `/` or as Windows writes them, or whole paths.

@@ -17,20 +17,20 @@ _SHARES = ("aspect", "shift", "reframe", "reframe_aspect", "light", "dark", "gre
 class AugmentationSettings:
     """Ranges of the random changes to training pictures.
 
-    Most pictures stay near their own framing. A share `reframe` becomes part of a picture of another shape, far
-    smaller or larger than before, with surroundings that continue it or come from other pictures of the batch.
+    Most pictures keep roughly their own framing. A share `reframe` is made much smaller or larger, stretched, and put
+    before surroundings that continue it or come from other pictures of the batch.
 
     Attributes:
         scale: smallest and largest magnification of the picture, drawn evenly in logarithm.
         aspect: largest stretch of width against height, in logarithm.
         shift: largest shift, as a fraction of height and width.
         rotation: largest tilt to either side, in degrees.
-        reframe: probability that a picture is framed anew, with the four ranges below and anywhere it fits.
+        reframe: probability that a picture is framed differently, with the four ranges below and anywhere it fits.
         reframe_scale: as `scale`.
         reframe_aspect: as `aspect`.
         reframe_rotation: as `rotation`.
         light: largest change of brightness and of contrast, as a fraction.
-        dark: probability of a picture with a fifth to three fifths of its light.
+        dark: probability of a picture at a fifth to three fifths of its brightness.
         grey: probability of a picture without colour.
         coarse: probability of a picture at a half to a fifth of its resolution.
         noise: probability of a picture with noise, of a standard deviation of up to 20.
@@ -53,7 +53,7 @@ class AugmentationSettings:
     erase: float = 0.25
 
     def __post_init__(self) -> None:
-        """Refuse ranges that make no sense."""
+        """Refuse invalid ranges."""
         for name in ("scale", "reframe_scale"):
             values = list(getattr(self, name))
             if len(values) != 2 or not 0 < values[0] <= values[1]:
@@ -97,7 +97,7 @@ class DataSettings:
     augmentation: AugmentationSettings | None = field(default_factory=AugmentationSettings)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Refuse invalid values."""
         self.classes = check_classes(self.classes, "data.classes")
         if self.split not in SPLITS:
             raise ValueError(f"data.split is '{self.split}'; expected 'grouped' or 'random'")
@@ -113,18 +113,19 @@ class DataSettings:
 
 @dataclass
 class PrepareSettings:
-    """Bring the official archive of a public data set, downloaded under its terms, into folders to train on.
+    """Turn the official archive of a public data set, downloaded under its terms, into folders to train on.
 
         python scripts/prepare_data.py dataset=utkface source=UTKFace.tar.gz
         python scripts/prepare_data.py dataset=fairface source=downloads output_dir=data/fairface_val part=val
 
-    Copies the pictures to data/NAME/{female,male}/ and writes data/NAME/metadata.csv. Interrupted, it goes on when it
-    is called again.
+    Copies the pictures to data/NAME/{female,male}/ and writes data/NAME/metadata.csv. After an interruption, the same
+    command continues.
 
     Attributes:
         dataset: utkface, fairface, celeba or lfw.
-        source: the official archive, or a folder that holds it or its content; tables are looked for beside and in it.
-        output_dir: gets female/, male/ and metadata.csv; None for a folder in `data` with the name of the data set.
+        source: the official archive, or a folder that holds it or its content; tables are searched for beside and in
+            it.
+        output_dir: receives female/, male/ and metadata.csv; None for a folder in `data` with the name of the data set.
         part: train, val or test of the data set's own split: only that part; None for all.
 
     Exit codes: 0 done, 1 internal error, 2 wrong usage or not that data set, 130 stopped.

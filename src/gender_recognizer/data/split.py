@@ -1,7 +1,7 @@
-"""Which picture is in which part: training, validation or test. Split once, kept in a run's split.csv, and read again.
+"""The part of each picture: training, validation or test. Split once, saved in a run's split.csv, and read again.
 
-Contract: what `read_split` returns was a picture of that part for all that is known, and `matched` and `note` say how
-much that is; a run and its pictures may be copied anywhere.
+Contract: as far as is known, what `read_split` returns was a picture of that part; `matched` and `note` say how much is
+known. A run and its pictures may be copied anywhere.
 """
 
 import csv
@@ -28,13 +28,13 @@ Rows = dict[str, dict[str, str]]
 
 @dataclass(frozen=True)
 class Split:
-    """The part of each picture of a folder, as a run's split.csv says.
+    """The part of each picture of a folder according to a run's split.csv.
 
     Attributes:
         parts: part by name, relative to the folder: one of `PARTS`, `unreadable` or `excluded`.
         matched: `root`, the split is of this very folder; `names`, of a folder elsewhere whose pictures have the same
-            names (and lengths, where the split knows them); `none`, the split says nothing of this folder.
-        note: what a reader must know before believing it, in one line, or None.
+            names (and lengths, where the split records them); `none`, the split does not cover this folder.
+        note: what a reader must know before trusting it, in one line, or None.
     """
 
     parts: dict[str, str]
@@ -63,7 +63,7 @@ def read_split(path: Path, root: Path) -> Split:
 
 
 def _seen_from(here: Path, rows: Sequence[dict[str, str]]) -> Rows:
-    """Return the rows of the files in a folder by their names there: it, a part of it or one around it was split."""
+    """Return the rows of the files in a folder by their names there; it, one in it or one around it was split."""
     named = {os.path.join(row["root"], row["file_name"]): row for row in rows}
     start = os.path.join(here, "")
     return {file.removeprefix(start).replace(os.sep, "/"): row for file, row in named.items() if file.startswith(start)}
@@ -71,12 +71,12 @@ def _seen_from(here: Path, rows: Sequence[dict[str, str]]) -> Rows:
 
 @dataclass(frozen=True)
 class _Found:
-    """What of a split is below a folder.
+    """The files of a split that are below a folder.
 
     Attributes:
         same: part by name, of files of the same length as then.
-        unknown: the same of files whose length the split does not know.
-        changed: names in the split of files of another length.
+        unknown: part by name, of files whose length the split does not record.
+        changed: names of files that had another length when they were split.
     """
 
     same: dict[str, str]
@@ -107,8 +107,8 @@ def _match_root(path: Path, rows: Rows, root: Path) -> Split:
     """Return the split of this very folder; files that have changed since are in no part."""
     found = _find_files(rows, root)
     parts = {name: row["part"] for name, row in rows.items() if name not in found.changed}
-    changed = f"{len(found.changed):,} pictures in '{root}' are other files than when '{path}' was written"
-    return Split(parts, "root", f"{changed}: it says nothing of them." if found.changed else None)
+    changed = f"{len(found.changed):,} pictures in '{root}' have changed since '{path}' was written"
+    return Split(parts, "root", f"{changed}: it does not cover them." if found.changed else None)
 
 
 def _match_names(path: Path, tables: dict[str, Rows], root: Path) -> Split:
@@ -133,7 +133,7 @@ def _match_names(path: Path, tables: dict[str, Rows], root: Path) -> Split:
 
 
 def _is_most(usable: Collection[str], rows: Rows, root: Path) -> bool:
-    """Say whether enough are known to mean the same pictures: half the split, or half of the files beside them."""
+    """Return whether enough files match to be the same pictures: half the split, or half of the files beside them."""
     folders = {(root / name).parent for name in usable}
     files = sum(entry.is_file() for folder in folders for entry in folder.iterdir())
     return 2 * len(usable) >= min(len(rows), files)
@@ -144,7 +144,7 @@ def write_split(path: Path, rows: list[dict[str, str]], roots: Sequence[Path]) -
 
     Args:
         path: of the table.
-        rows: `part`, `file_name` and `root` of each picture, and what else is said of it.
+        rows: `part`, `file_name` and `root` of each picture, and its further columns.
         roots: the folders that the names are relative to.
     """
     tables = {str(root.resolve()): read_metadata(root) for root in roots}
@@ -163,7 +163,7 @@ def write_split(path: Path, rows: list[dict[str, str]], roots: Sequence[Path]) -
 def split_indices(groups: np.ndarray, targets: np.ndarray, fractions: Sequence[float], seed: int) -> list[np.ndarray]:
     """Split samples at random into parts by class, all samples of a group into the same one.
 
-    Each part gets its share of each class's groups, and one at least of each class where there are enough. A group with
+    Each part gets its share of each class's groups, and at least one of each class where there are enough. A group with
     samples of several classes counts for the rarest of them.
 
     Args:
@@ -187,20 +187,20 @@ def split_indices(groups: np.ndarray, targets: np.ndarray, fractions: Sequence[f
 def take_parts(
     part_of: np.ndarray, groups: np.ndarray, targets: np.ndarray, fractions: Sequence[float], seed: int
 ) -> list[np.ndarray]:
-    """Return the samples of ready parts; where there is none to validate on, a share of the training part becomes it.
+    """Return the samples of ready parts; without a validation part, it is split off from the training part.
 
     Args:
         part_of: names `(N,)`, of `PARTS`.
-        groups: int64 `(N,)`, group of each sample; parts that share one are warned of.
+        groups: int64 `(N,)`, group of each sample; a warning is logged if parts share one.
         targets: int64 `(N,)`, class of each sample.
         fractions: share of each part, of which the first two matter, and only without a validation part.
-        seed: of choosing that.
+        seed: of that choice.
 
     Returns:
         For each part the sorted indices of its samples, int64.
 
     Raises:
-        ValueError: the training part is too small to validate on some of it.
+        ValueError: the training part is too small to split off a validation part.
     """
     train, validation, test = (np.flatnonzero(part_of == part) for part in PARTS)
     copies = np.isin(groups[np.concatenate([validation, test])], groups[train]).sum()
@@ -239,7 +239,7 @@ def _shares(count: int, fractions: Sequence[float]) -> np.ndarray:
 
 
 def _too_few(groups: np.ndarray, targets: np.ndarray, fractions: Sequence[float], seed: int) -> str:
-    """Return why samples cannot be split, and the way out."""
+    """Return why samples cannot be split, and what to do."""
     count = len(np.unique(groups))
     if count == len(groups):
         return f"{count} pictures are too few for the shares {list(fractions)}; add pictures"
@@ -248,6 +248,6 @@ def _too_few(groups: np.ndarray, targets: np.ndarray, fractions: Sequence[float]
     test_root = ", a folder of other pictures to test on (data.test_root=)" if all(map(len, without_test)) else ""
     return (
         f"the {len(groups)} pictures are {count} groups of near copies, such as frames of {count} videos, and a group "
-        f"stays in one part: too few groups for the shares {list(fractions)}. More of the same do not help; add other "
+        f"stays in one part: too few groups for the shares {list(fractions)}. More of these do not help; add other "
         f"people and scenes{test_root}, or data.split=random, which lets copies of training pictures into the tests"
     )

@@ -1,4 +1,4 @@
-"""Tables that any program wrote: encoding and separator are found, and a line that is wrong is named."""
+"""Read tables that any program wrote: encoding and separator are detected, and a wrong line is reported."""
 
 import csv
 import io
@@ -15,10 +15,10 @@ SEPARATORS = ",;\t|"
 
 
 class Table(NamedTuple):
-    """What a table says.
+    """The content of a table.
 
     Attributes:
-        columns: names in the header, in order, those that were asked for as they were asked for.
+        columns: names in the header, in order; needed ones as the caller spells them.
         rows: values by column, by the number of the row's last line.
         notes: what was wrong with it, each in a line that names the file.
     """
@@ -35,8 +35,8 @@ def read_table(path: Path, needed: Collection[str], unknown: tuple[str, str] = (
 
     Args:
         path: the table, in UTF-8, UTF-16 or UTF-32.
-        needed: names of columns that it must have; case and surrounding spaces do not count.
-        unknown: encoding, and what to do with errors, of a table in none of these.
+        needed: names of columns that it must have; case and surrounding spaces are ignored.
+        unknown: encoding, and error handler, for a table in none of these.
 
     Raises:
         ValueError: it has no such columns.
@@ -87,7 +87,7 @@ def _read_rows(path: Path, text: str, separator: str, columns: list[str], table:
                 values += [""] * (len(columns) - len(values))
                 table.rows[line] = {name: value for name, value in zip(columns, values, strict=False) if name}
     except csv.Error as error:
-        table.notes.append(f"'{path}' cannot be read on from line {max(table.rows, default=1)} ({error})")
+        table.notes.append(f"'{path}' cannot be read beyond line {max(table.rows, default=1)} ({error})")
     if wrong:
         more = f", nor {len(wrong) - 1:,} more like it" if len(wrong) > 1 else ""
         table.notes.append(
@@ -96,7 +96,7 @@ def _read_rows(path: Path, text: str, separator: str, columns: list[str], table:
 
 
 def decode_lines(content: bytes) -> list[str]:
-    """Return the lines of a list of names, in any encoding; where nothing tells it, the bytes are kept as they are."""
+    """Return the lines of a list of names, in any encoding; if it cannot be detected, the bytes are kept."""
     encoding = find_encoding(content)
     if encoding in (None, "utf-8", "utf-8-sig"):
         text = os.fsdecode(content.removeprefix(BOM_UTF8))

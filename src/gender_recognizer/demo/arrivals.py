@@ -1,4 +1,4 @@
-"""Files on their way to the page: each is limited while it comes, and removed when nobody takes it."""
+"""Files that are being uploaded: each is limited while it arrives, and removed if nobody takes it."""
 
 import contextlib
 import errno
@@ -13,23 +13,23 @@ from typing import BinaryIO
 from gender_recognizer.demo.settings import DemoSettings
 
 MAX_WAITING_SECONDS = 600
-"""After this time a file goes that arrived and that nobody took; an upload may take as long."""
+"""Seconds after which a file that arrived and that nobody took is removed; also the longest upload."""
 
 MAX_WAITING_FILES = 1000
-"""Files of one browser that may wait to be taken; as many come in one request of gradio's page."""
+"""Most files of one browser that may wait to be taken; gradio's page sends as many in one request."""
 
 
 class Room:
-    """How much the files of each browser take, and how much they may."""
+    """The disk space that the files of each browser use, and its limits."""
 
     def __init__(self, settings: DemoSettings) -> None:
-        """Take the limits."""
+        """Set the limits."""
         self._settings = settings
         self._held: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     def reserve(self, browser: str, num_bytes: int) -> str | None:
-        """Note that a browser's files grow; return why they may not, and note nothing then."""
+        """Reserve space for a browser's files; if they may not grow, reserve nothing and return why."""
         per_visitor, total = self._settings.max_visitor_mb, self._settings.max_total_mb
         with self._lock:
             if self._held[browser] + num_bytes > per_visitor * 1_000_000:
@@ -40,7 +40,7 @@ class Room:
         return None
 
     def release(self, browser: str, num_bytes: int) -> None:
-        """Note that files of a browser are gone."""
+        """Release the space of a browser's files."""
         with self._lock:
             self._held[browser] -= num_bytes
             if self._held[browser] <= 0:
@@ -48,14 +48,14 @@ class Room:
 
 
 class Arrival:
-    """A file that is arriving or waits to be taken; what may not be kept is dropped while it comes.
+    """A file that is arriving or waits to be taken; if it may not be kept, it is dropped while it arrives.
 
     Attributes:
         reason: why it is not kept, or None.
     """
 
     def __init__(self, path: Path, browser: str, room: Room, max_file_mb: float) -> None:
-        """Take where the file goes, whose it is, and how large it and all others may be."""
+        """Set the path of the file, its owner, and the limits of its size and of all others."""
         self.path, self.browser, self.started = path, browser, time.monotonic()
         self.reason: str | None = None
         self._room, self._max_file_mb, self._size = room, max_file_mb, 0
@@ -73,12 +73,12 @@ class Arrival:
         try:
             self._file = self._file or self.path.open("xb")
             self._file.write(data)
-            self._file.flush()  # a full disk shows here
+            self._file.flush()  # a full disk is noticed here
         except OSError as error:
             self.drop(why_not_written(error))
 
     def close(self) -> None:
-        """End the file; an empty one is a file, too."""
+        """Finish the file; an empty one is kept as well."""
         self.write(b"")
         try:
             if self._file:
@@ -90,7 +90,7 @@ class Arrival:
         """Remove the file."""
         self.reason = reason
         if self._file:
-            with contextlib.suppress(OSError):  # what it could not write before, it cannot now
+            with contextlib.suppress(OSError):  # closing may fail like the write before it
                 self._file.close()
             self._file = None
         self.path.unlink(missing_ok=True)
@@ -102,13 +102,13 @@ class Arrivals:
     """The files of one server that are arriving, or wait to be taken. Safe for threads."""
 
     def __init__(self, folder: Path, room: Room, max_file_mb: float) -> None:
-        """Take where they go, and how large they may be."""
+        """Set their folder, and their limits."""
         self.folder, self._room, self._max_file_mb = folder, room, max_file_mb
         self._files: dict[str, Arrival] = {}
         self._lock = threading.Lock()
 
     def expect(self, browser: str) -> Arrival | None:
-        """Return a new file of a browser, to be written, or None where too many wait already."""
+        """Return a new file of a browser, to be written, or None if too many are waiting."""
         with self._lock:
             if sum(file.browser == browser for file in self._files.values()) >= MAX_WAITING_FILES:
                 return None
@@ -117,12 +117,12 @@ class Arrivals:
             return self._files[str(path)]
 
     def is_waiting(self, browser: str, path: str) -> bool:
-        """Say whether a browser has uploaded the file that has this path here, and nobody took it yet."""
+        """Return whether a browser has uploaded the file of this path, and nobody took it yet."""
         file = self._files.get(path)
         return file is not None and file.browser == browser
 
     def take(self, browser: str, path: str) -> Arrival | None:
-        """Return a file of a browser, which is its taker's from then on, or None where there is none."""
+        """Return a file of a browser, which belongs to the caller from then on, or None if there is none."""
         with self._lock:
             return self._files.pop(path) if self.is_waiting(browser, path) else None
 
@@ -140,7 +140,7 @@ class Arrivals:
 
 
 def why_not_written(error: OSError) -> str:
-    """Return what a visitor is told when a file cannot be stored."""
+    """Return the message to a visitor when a file cannot be stored."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk of the computer that runs this page is full"
     return f"the computer that runs this page cannot store it: {error.strerror}"

@@ -1,6 +1,6 @@
-"""What the page tells gradio: taken apart and put together anew, so that gradio reads what was checked and no more.
+"""Events from the page to gradio: parsed and written again, so that gradio reads only what was checked.
 
-A visitor is one tab of one browser: `browser.session`. The session is what the tab calls itself, the browser is told by
+A visitor is one tab of one browser: `browser.session`. The tab chooses the name of its session; the browser is known by
 its cookie, so that nobody reads, changes or ends another's visit by naming it.
 """
 
@@ -17,7 +17,7 @@ def visitor_of(browser: str, session: Any) -> str:
     """Return the visitor.
 
     Raises:
-        ValueError: a session that no tab calls itself.
+        ValueError: a session that no tab would name.
     """
     if not isinstance(session, str) or not SESSION.fullmatch(session):
         raise ValueError("not a session of the page")
@@ -25,16 +25,16 @@ def visitor_of(browser: str, session: Any) -> str:
 
 
 def rewrite_event(kind: str, body: bytes, browser: str, is_upload: IsUpload) -> bytes:
-    """Return the JSON of an event anew, with the visitor in place of the session.
+    """Return the JSON of an event, written again with the visitor in place of the session.
 
     Args:
         kind: `join`, `cancel` or `reset`.
-        body: what came.
+        body: as received.
         browser: whose event it is.
-        is_upload: says whether a path is that of a file which this browser uploaded.
+        is_upload: returns whether a path is that of a file that this browser uploaded.
 
     Raises:
-        ValueError: it is not what the page sends.
+        ValueError: the page does not send such an event.
     """
     try:
         sent = json.loads(body)
@@ -86,7 +86,7 @@ def _clean(value: Any, is_upload: IsUpload) -> Any:
 
 
 def _clean_file(file: Any, is_upload: IsUpload) -> dict[str, Any]:
-    """Return an upload with no more than its path and the name that its visitor gave it."""
+    """Return an upload with only its path and the name that its visitor gave it."""
     path = file.get("path") if isinstance(file, dict) else None
     if not isinstance(path, str) or not is_upload(path):
         raise ValueError("not a file that you have uploaded")

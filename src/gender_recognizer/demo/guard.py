@@ -1,4 +1,4 @@
-"""What may reach the page: only the requests that the page itself makes, each browser's own data, no foreign pages."""
+"""Let through only the requests that the page itself makes, to the browser's own data, and none from other sites."""
 
 import hashlib
 import re
@@ -35,7 +35,7 @@ HEADERS = {
 }
 
 MAX_EVENT_BYTES = 1_000_000
-"""Largest request that is no upload; 200 files with long names take 0.2 MB."""
+"""Largest request other than an upload; 200 files with long names take 0.2 MB."""
 
 READ = re.compile(
     r"/|/(config|theme\.css|favicon\.ico|robots\.txt|manifest\.json)/?"
@@ -45,17 +45,17 @@ READ = re.compile(
 OWN = re.compile(r"/gradio_api/(queue/data|heartbeat/(?P<session>[^/]+))/?")
 UPLOAD = re.compile(r"/gradio_api/upload/?")
 EVENT = re.compile(r"/gradio_api/(?:queue/(?=join))?(?P<kind>(?<=queue/)join|cancel|reset)/?")
-"""What the page asks of gradio. Nothing it asks for is a file of this machine: it shows pictures inside of answers."""
+"""The requests of the page to gradio. None is for a file of this machine: pictures are inside the answers."""
 
 COOKIE = "gender_recognizer_browser"
 SECRET = re.compile(r"[A-Za-z0-9_-]{32}")
 
 
 class Refused(Exception):
-    """A request that is not answered."""
+    """A request that is refused."""
 
     def __init__(self, status: int, reason: str) -> None:
-        """Take the status of HTTP and what is said."""
+        """Set the HTTP status and the message."""
         super().__init__(reason)
         self.status, self.reason = status, reason
 
@@ -63,11 +63,11 @@ class Refused(Exception):
 class Guard:
     """Middleware: refuses what the page does not need, and gives each answer the page's security policy.
 
-    It tells what comes after it whose request it is: `scope["browser"]`, and for gradio the visitor as session hash.
+    It adds whose request it is: `scope["browser"]`, and for gradio the visitor as session hash.
     """
 
     def __init__(self, app: App, arrivals: Arrivals) -> None:
-        """Take the application and the files that visitors have uploaded."""
+        """Set the application and the files that visitors have uploaded."""
         self.app, self.arrivals = app, arrivals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,7 +84,7 @@ class Guard:
         await self.app(scope, receive, send)
 
     async def _admit(self, scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
-        """Return a request as it goes on."""
+        """Return a request as it is passed on."""
         path, is_read = scope["path"], scope["method"] in ("GET", "HEAD")
         if is_read and READ.fullmatch(path):
             if path.startswith("/gradio_api/"):
@@ -103,7 +103,7 @@ class Guard:
         return await self._rewrite_body(_check_encoding(scope), receive, known["kind"])
 
     async def _rewrite_body(self, scope: Scope, receive: Receive, kind: str) -> tuple[Scope, Receive]:
-        """Return an event that holds what was checked, and nothing else."""
+        """Return an event that holds only what was checked."""
         browser = scope["browser"]
         try:
             body = rewrite_event(
@@ -119,7 +119,7 @@ class Guard:
 
 
 def check_origin(headers: Headers) -> None:
-    """Refuse what another site makes a visitor's browser ask; a client that is no browser says nothing of it.
+    """Refuse requests that another site makes a visitor's browser send; clients that are not browsers name no site.
 
     Raises:
         Refused: it comes from another site, also one on another port of this machine.
@@ -147,7 +147,7 @@ def _check_encoding(scope: Scope) -> Scope:
 
 
 def _secret(scope: Scope) -> str | None:
-    """Return what the cookie of a browser holds, or None."""
+    """Return the content of a browser's cookie, or None."""
     try:
         cookies = SimpleCookie("; ".join(Headers(scope=scope).getlist("cookie")))
     except CookieError:
@@ -157,7 +157,7 @@ def _secret(scope: Scope) -> str | None:
 
 
 def _browser(scope: Scope) -> str:
-    """Return who asks; the cookie itself is nowhere else."""
+    """Return the browser; its cookie is used nowhere else."""
     secret = _secret(scope)
     if secret is None:
         raise Refused(403, "open the page first, and allow it its cookie")
@@ -165,14 +165,14 @@ def _browser(scope: Scope) -> str:
 
 
 def _new_cookie(scope: Scope) -> str | None:
-    """Return the cookie that a browser gets which opens the page and has none yet."""
+    """Return the cookie for a browser that opens the page and has none yet."""
     if scope["path"] != "/" or scope["method"] != "GET" or _secret(scope):
         return None
     return f"{COOKIE}={secrets.token_urlsafe(24)}; Path=/; HttpOnly; SameSite=Lax"
 
 
 def _rewrite_address(scope: Scope, session: str | None) -> Scope:
-    """Return a request for a visitor's answers, in the address the visitor in place of the session."""
+    """Return a request for a visitor's answers, with the visitor in place of the session in its address."""
     try:
         query = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=20)
         named = [session] if session else query.get("session_hash", [])
@@ -186,7 +186,7 @@ def _rewrite_address(scope: Scope, session: str | None) -> Scope:
 
 
 async def _read_body(receive: Receive) -> bytes:
-    """Return the whole of a short request, whatever it says its length is."""
+    """Return the body of a short request, whatever length it claims."""
     body, more = b"", True
     while more:
         message = await receive()
@@ -200,7 +200,7 @@ async def _read_body(receive: Receive) -> bytes:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Return what gives a body that was read already once more, then what else comes."""
+    """Return a receiver that replays a body that was already read, then passes on what follows."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:

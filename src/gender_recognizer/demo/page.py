@@ -1,4 +1,4 @@
-"""The page: what a visitor can do, and how it is laid out."""
+"""The page: its actions and its layout."""
 
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,14 @@ KINDS = {
     "Photographs: every face": "crop",
     "Photographs: the largest face": "largest",
 }
-"""What the pictures are, and what process.py calls it."""
+"""The kinds of pictures, and their names in process.py."""
 
 BUNDLED, LATEST, OTHER = "Bundled", "Newest training run", "Another file"
 SAMPLE_SIZE = 6
-"""Pictures of each folder of the sample that its button takes."""
+"""Pictures of each folder of the sample that its button adds."""
 
 MAX_EVENTS = 64
-"""Events of all visitors that may wait; the page tells whoever comes later that it is busy."""
+"""Events of all visitors that may wait; later ones are told that the page is busy."""
 
 INTRODUCTION = """
 <h1>Female or male, as annotators saw it</h1>
@@ -41,22 +41,22 @@ THERE = "Your pictures go to the computer that runs this page, nowhere else, and
 
 
 class Page:
-    """What a visitor can do on the page; `show` returns the results as HTML."""
+    """The actions of a visitor; `show` returns the results as HTML."""
 
     def __init__(self, store: UploadStore, settings: DemoSettings) -> None:
-        """Take the store of uploads, and what is offered."""
+        """Set the store of uploads, and the settings."""
         self.store, self.settings = store, settings
         self.models = offered_models(settings.model_path, settings.host)
 
     def take(self, files: list[dict[str, Any]] | None, request: gradio.Request) -> None:
-        """Take what the browser has uploaded."""
+        """Add what the browser has uploaded."""
         uploads = [
             Upload(str(file.get("orig_name") or Path(file["path"]).name), Path(file["path"])) for file in files or []
         ]
         self.store.add(str(request.session_hash), uploads)
 
     def take_sample(self, request: gradio.Request) -> None:
-        """Take some pictures of each folder of the sample."""
+        """Add some pictures of each folder of the sample."""
         root = self.settings.sample
         folders = sorted(folder for folder in root.iterdir() if folder.is_dir())
         files = [file for folder in folders for file in find_images(folder)[:SAMPLE_SIZE]]
@@ -69,7 +69,7 @@ class Page:
     def show(
         self, model: str, path: str, faces: str, min_confidence: float, explain: bool, request: gradio.Request
     ) -> str:
-        """Label the visitor's pictures and return what the page shows of them."""
+        """Label the visitor's pictures and return the results as HTML."""
         visitor = str(request.session_hash)
         files, refusals = self.store.pictures(visitor), self.store.refusals(visitor)
         if not files and not refusals:
@@ -81,7 +81,7 @@ class Page:
         return show_labels(recognizer, files, refusals, explain)
 
     def find(self, model: str, path: str) -> Path:
-        """Return the file of the model that was chosen; `path` counts where another file may be named."""
+        """Return the file of the model that was chosen; `path` is used if another file may be named."""
         if model == OTHER and OTHER in self.models:
             if not path.strip():
                 raise ValueError("name a model file, .onnx or .ckpt, and press Enter")
@@ -92,7 +92,7 @@ class Page:
 def offered_models(model_path: str | None, host: str) -> dict[str, str | None]:
     """Return the models to choose from, by their names, the one of the settings first.
 
-    Only whoever sits at this machine may name files of it.
+    Only a visitor on this machine may name its files.
     """
     models: dict[str, str | None] = {BUNDLED: None, LATEST: "latest"}
     if model_path == "latest":
@@ -129,7 +129,7 @@ def _add_pictures(page: Page) -> tuple[gradio.File, gradio.Button, gradio.Button
 
 
 def _add_choices(page: Page) -> list[gradio.components.Component]:
-    """Return what `Page.show` takes, in its order."""
+    """Return the inputs of `Page.show`, in its order."""
     confidence = page.settings.min_confidence
     return [
         gradio.Radio(list(page.models), value=next(iter(page.models)), label="Model", elem_id="model"),

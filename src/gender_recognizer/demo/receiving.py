@@ -1,4 +1,4 @@
-"""The page's own upload: what a browser sends is limited while it arrives, and nothing of a broken upload stays."""
+"""The page's own upload: files are limited while they arrive, and nothing of a broken upload is kept."""
 
 import asyncio
 from typing import Any
@@ -12,7 +12,7 @@ from gender_recognizer.demo.arrivals import MAX_WAITING_SECONDS, Arrival, Arriva
 from gender_recognizer.demo.settings import DemoSettings
 
 SMALL_PARTS_BYTES = 1_000_000
-"""What boundaries and headers of 1000 files may add to their contents."""
+"""Most bytes that boundaries and headers of 1000 files may add to their contents."""
 
 MAX_BOUNDARY_BYTES = 70
 """Longest boundary (RFC 2046, section 5.1.1)."""
@@ -23,14 +23,14 @@ class TooMuch(Exception):
 
 
 class Receiver:
-    """Reads the files of one request, piece by piece; fields that are no files are not kept.
+    """Reads the files of one request, piece by piece; fields that are not files are not kept.
 
     Attributes:
         files: those that have begun to arrive.
     """
 
     def __init__(self, boundary: bytes, arrivals: Arrivals, browser: str) -> None:
-        """Take what separates the parts, where they go and whose they are."""
+        """Set the separator of the parts, where they go and whose they are."""
         self.files: list[Arrival] = []
         self._arrivals, self._browser = arrivals, browser
         self._current: Arrival | None = None
@@ -54,13 +54,13 @@ class Receiver:
         """Read the next piece.
 
         Raises:
-            MultipartParseError: it is no upload.
+            MultipartParseError: it is not an upload.
             TooMuch: more files than a browser may have waiting.
         """
         self._parser.write(data)
 
     def end(self) -> None:
-        """Say that no piece is left.
+        """Finish after the last piece.
 
         Raises:
             MultipartParseError: the upload is not complete.
@@ -107,7 +107,7 @@ class Receiver:
 async def receive_files(request: Request, arrivals: Arrivals, settings: DemoSettings) -> Response:
     """Store what a browser uploads, and answer with the paths; a file that is not kept has one, too.
 
-    The page names the paths when it takes the files, and hears then why one is not kept.
+    The page names the paths when it takes the files, and is told then why one is not kept.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary", b"")
@@ -131,7 +131,7 @@ async def receive_files(request: Request, arrivals: Arrivals, settings: DemoSett
 
 
 async def _read(request: Request, receiver: Receiver, most: int) -> None:
-    """Read a request to its end, at most a number of bytes, whatever it says its length is."""
+    """Read a request to its end, but at most `most` bytes, whatever length it claims."""
     length = request.headers.get("content-length", "0")
     if not length.isdigit() or int(length) > most:
         raise TooMuch

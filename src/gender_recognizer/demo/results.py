@@ -1,4 +1,4 @@
-"""What the page shows and hands out: the labels of some pictures, and the same result files as `process.py` writes."""
+"""What the page shows and offers for download: labels of pictures, and the result files that `process.py` writes."""
 
 import base64
 from collections import Counter
@@ -29,7 +29,7 @@ STATUSES = {
 }
 NOT_TAKEN = "not taken"
 MAX_EXPLAINED = 24
-"""Pictures of which the page shows what speaks for their label; each takes up to 0.3 s."""
+"""Most pictures for which the page shows what speaks for their label; each takes up to 0.3 s."""
 
 
 @dataclass
@@ -49,12 +49,12 @@ class Card:
 def show_labels(
     recognizer: Recognizer, files: Sequence[File], refusals: Sequence[Refusal] = (), explain: bool = False
 ) -> str:
-    """Label files and return the HTML that shows what became of them, with the result files to download.
+    """Label files and return the HTML that shows the results, with the result files to download.
 
     Args:
         recognizer: the model.
         files: what to label.
-        refusals: files that were not taken, to be shown, too.
+        refusals: files that were not accepted, which are shown as well.
         explain: also show which parts of the first pictures speak for their label.
     """
     records, images = recognizer.look(sorted(files))
@@ -75,7 +75,7 @@ def show_labels(
 
 
 def result_bytes(records: Sequence[Record], form: str) -> bytes:
-    """Return what `process.py` writes about these records.
+    """Return a result file of these records as `process.py` writes it.
 
     Args:
         records: in the order of their files.
@@ -96,7 +96,7 @@ def data_address(records: Sequence[Record], form: str) -> str:
 
 
 def _card(record: Record, image: np.ndarray | None, saliency: np.ndarray | None) -> Card:
-    """Return what is shown of a record."""
+    """Return the card of a record."""
     return Card(
         record.file,
         record.status,

@@ -10,8 +10,8 @@ def run(settings: DemoSettings) -> int:
     """Show the page until Ctrl-C, and return 0.
 
     Raises:
-        ValueError: gradio is missing, the model is not one of ours, or the address cannot be used.
-        KeyboardInterrupt: a signal came before the page was there.
+        ValueError: gradio is missing, the model was not made by this package, or the address cannot be used.
+        KeyboardInterrupt: a signal came before the page was ready.
     """
     if find_spec("gradio") is None:
         raise ValueError("the page needs the extra demo: uv sync --extra demo")

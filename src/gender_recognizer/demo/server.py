@@ -1,4 +1,4 @@
-"""The page's server: the application around gradio, the socket it listens at, and its end."""
+"""The page's server: the application around gradio, its socket, and its end."""
 
 import asyncio
 import contextlib
@@ -28,10 +28,10 @@ from gender_recognizer.demo.uploads import UploadStore
 
 STYLE = Path(__file__).parents[1] / "templates" / "demo.css"
 SWEEP_SECONDS = 30
-"""How often files are looked for that nobody took."""
+"""Seconds between searches for files that nobody took."""
 
 GRACE_SECONDS = 5
-"""How long the server waits for labels that are being made when it is told to stop."""
+"""Seconds that the server waits for pictures that are being labelled when it is told to stop."""
 
 SIGNALS = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
 
@@ -51,7 +51,7 @@ def build_app(settings: DemoSettings, store: UploadStore) -> FastAPI:
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Guard, arrivals=store.arrivals)
-    if settings.host in LOCAL:  # another site cannot make a browser here take this page for its own
+    if settings.host in LOCAL:  # another site cannot make a browser here treat this page as its own
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOCAL, "[::1]"])
     for address in ("/gradio_api/upload", "/gradio_api/upload/"):
         app.add_route(address, upload, methods=["POST"])
@@ -62,9 +62,9 @@ def build_app(settings: DemoSettings, store: UploadStore) -> FastAPI:
 def mount_page(app: FastAPI, settings: DemoSettings, store: UploadStore) -> FastAPI:
     """Add gradio's page to an application."""
     os.environ["GRADIO_TEMP_DIR"] = str(store.incoming)
-    gradio.routes.DEFAULT_TEMP_DIR = str(store.incoming)  # read before, at its import; it makes a folder there
+    gradio.routes.DEFAULT_TEMP_DIR = str(store.incoming)  # set at its import; it makes a folder there
     blocks = build_blocks(Page(store, settings))
-    blocks.has_launched = blocks.is_running = True  # else gradio does not check the files that its clients name
+    blocks.has_launched = blocks.is_running = True  # otherwise gradio does not check the files that its clients name
     return gradio.mount_gradio_app(
         app,
         blocks,
@@ -84,7 +84,7 @@ def mount_page(app: FastAPI, settings: DemoSettings, store: UploadStore) -> Fast
 
 
 async def sweep(store: UploadStore) -> None:
-    """Remove what nobody took, now and then."""
+    """Remove files that nobody took, from time to time."""
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         await asyncio.to_thread(store.sweep)
@@ -99,7 +99,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        why = (error.strerror or str(error)).split(" (")[0]  # it repeats the address
+        why = (error.strerror or str(error)).split(" (")[0]  # the rest repeats the address
         raise ValueError(f"cannot listen at host={host} port={port}: {why}; try another port") from None
 
 
@@ -108,7 +108,7 @@ def serve(settings: DemoSettings) -> None:
 
     Raises:
         ValueError: it cannot listen at the address.
-        KeyboardInterrupt: a signal came before the page was there.
+        KeyboardInterrupt: a signal came before the page was ready.
     """
     listener = listen(settings.host, settings.port)
     with contextlib.ExitStack() as stack:
@@ -119,7 +119,7 @@ def serve(settings: DemoSettings) -> None:
             uvicorn.Config(build_app(settings, store), log_level="warning", timeout_graceful_shutdown=1)
         )
         ending.server = server
-        server.handle_exit = ending  # type: ignore[method-assign,assignment]  # its own ends in a trace on two Ctrl-C
+        server.handle_exit = ending  # type: ignore[method-assign,assignment]  # its own prints a traceback on two Ctrl-C
         _say_where(settings.host, listener.getsockname()[1])
         server.run(sockets=[listener])
         store.close()
@@ -131,11 +131,11 @@ class Ending:
     """Handles signals: the first asks the server to stop, the next ends the process; nothing is left in both cases.
 
     Attributes:
-        server: what is to stop; None before it is made.
+        server: the server to stop; None before it is made.
     """
 
     def __init__(self, store: UploadStore) -> None:
-        """Take what is to be emptied."""
+        """Set the store that is emptied at the end."""
         self.server: uvicorn.Server | None = None
         self._store, self._has_begun = store, False
         self._others = set(threading.enumerate())
@@ -170,7 +170,7 @@ class Ending:
         self._late.cancel()
 
     def _end(self, code: int) -> NoReturn:
-        """End now, whatever threads still do."""
+        """End now, whatever threads are still doing."""
         self._store.close()
         print("stopped", file=sys.stderr, flush=True)
         os._exit(code)
@@ -178,6 +178,6 @@ class Ending:
 
 def _say_where(host: str, port: int) -> None:
     if host not in LOCAL:
-        print("whoever reaches this machine may use the page: it has no password", file=sys.stderr)
+        print("anyone who can reach this machine can use the page: it has no password", file=sys.stderr)
     address = f"[{host}]" if ":" in host else host
     print(f"the page is at http://{address}:{port} (Ctrl-C stops it)", file=sys.stderr)

@@ -16,18 +16,18 @@ class DemoSettings:
     download the process_results.json that process.py would write. Needs the extra demo: uv sync --extra demo.
 
     Attributes:
-        host: address to listen at; with 0.0.0.0 whoever reaches this machine may use the page, without password.
+        host: address to listen at; with 0.0.0.0 anyone who can reach this machine can use the page, without a password.
         port: 0 for any free one.
         model_path: .onnx or .ckpt file to begin with; null for the bundled model, latest for the newest training run's.
         outputs: where training runs are, for latest.
-        sample: folder of pictures that the page offers to try; without it the page has no button for it.
+        sample: folder of pictures that the page offers to try; without one the page has no button for it.
         min_confidence: probability below which a picture is "unsure", to begin with; 0 always decides.
         max_files: pictures that a visitor may have on the page at once.
         max_file_mb: largest file, in MB of a million bytes.
-        max_visitor_mb: what the files of one visitor may take on the disk, in MB.
-        max_total_mb: what the files of all visitors together may take on the disk, in MB.
+        max_visitor_mb: disk space for the files of one visitor, in MB.
+        max_total_mb: disk space for the files of all visitors together, in MB.
 
-    Exit codes: 0 stopped by Ctrl-C or a signal, 1 internal error, 2 wrong usage, 130 stopped before the page was there
+    Exit codes: 0 stopped by Ctrl-C or a signal, 1 internal error, 2 wrong usage, 130 stopped before the page was ready
     or by a second Ctrl-C.
     """
 
@@ -43,10 +43,10 @@ class DemoSettings:
     max_total_mb: float = 4000
 
     def __post_init__(self) -> None:
-        """Refuse what is out of range.
+        """Refuse values out of range.
 
         Raises:
-            ValueError: naming the option, its value and what is expected.
+            ValueError: an option has a value out of its range.
         """
         for name, low, high in (("port", 0, 65535), ("max_files", 1, None), ("min_confidence", 0, 1)):
             value = getattr(self, name)

@@ -2,7 +2,7 @@
 
 Why not gradio's own store: it keeps equal files of all visitors once (whoever removes one removes the other's), refuses
 a whole drop for one large file, keeps form fields in memory without limit, and leaves the parts of uploads that were
-broken off or met a full disk until the server ends; `max_file_size`, `delete_cache` and session state mend none of it.
+broken off or met a full disk until the server ends; `max_file_size`, `delete_cache` and session state fix none of this.
 """
 
 import os
@@ -24,18 +24,18 @@ from gender_recognizer.pictures.listing import File, Folder, is_picture_name
 
 PREFIX = "gender_recognizer_page_"
 MAX_IDLE_SECONDS = 3600
-"""After this time without an action a visitor's pictures go, should the browser not have said that it left."""
+"""Seconds without an action after which a visitor's pictures are removed if the browser did not report that it left."""
 
 MAX_NAME_BYTES = 200
-"""Longest name that is kept as it is; file systems allow 255 bytes, and some of them go into ` (2)`."""
+"""Longest name that is kept as it is; file systems allow 255 bytes, some of which are for ` (2)`."""
 
 
 class Upload(NamedTuple):
     """A file that the server received.
 
     Attributes:
-        name: what the visitor calls it.
-        path: where the server has put it.
+        name: the visitor's name for it.
+        path: where the server has stored it.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Upload(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """A file that is not taken, and why."""
+    """A file that is not accepted, and why."""
 
     name: str
     reason: str
@@ -51,7 +51,7 @@ class Refusal(NamedTuple):
 
 @dataclass
 class Visit:
-    """What is here of one visitor: a folder, what was refused last, and when it was used (seconds, monotonic)."""
+    """The state of one visitor: a folder, the last refusals, and the time of the last use (seconds, monotonic)."""
 
     folder: Path
     refusals: list[Refusal] = field(default_factory=list)
@@ -64,7 +64,7 @@ class UploadStore:
     A browser is whoever has the same cookie, a visitor one of its tabs: `browser.session`. Safe for threads.
 
     Attributes:
-        incoming: where files lie that have arrived and are not taken yet.
+        incoming: folder of the files that have arrived and are not taken yet.
         arrivals: these files.
     """
 
@@ -94,14 +94,14 @@ class UploadStore:
         return list(Folder(visit.folder)) if visit else []
 
     def refusals(self, visitor: str) -> list[Refusal]:
-        """Return what was not taken of the files that a visitor added last."""
+        """Return the refused ones of the files that a visitor added last."""
         visit = self._find(visitor)
         return visit.refusals if visit else []
 
     def add(self, visitor: str, uploads: Sequence[Upload]) -> None:
         """Move files that have arrived into the folder of a visitor.
 
-        A name that is taken gets a number. Whatever a name holds, its file lies directly in the visitor's folder.
+        A name that is in use gets a number. Whatever a name contains, its file lies directly in the visitor's folder.
         """
         with self._lock:
             visit = self._begin(visitor)
@@ -129,7 +129,7 @@ class UploadStore:
                     count += 1
 
     def remove(self, visitor: str) -> None:
-        """Remove what is here of a visitor."""
+        """Remove a visitor's files."""
         with self._lock:
             if visit := self._visits.pop(visitor, None):
                 size = sum(file.stat().st_size for file in visit.folder.rglob("*") if file.is_file())
@@ -137,7 +137,7 @@ class UploadStore:
                 self._room.release(browser_of(visitor), size)
 
     def sweep(self) -> None:
-        """Remove files that nobody took, and what is here of visitors that were silent for long."""
+        """Remove files that nobody took, and those of visitors that were inactive for long."""
         self.arrivals.sweep()
         oldest = time.monotonic() - MAX_IDLE_SECONDS
         with self._lock:
@@ -145,7 +145,7 @@ class UploadStore:
                 self.remove(visitor)
 
     def close(self) -> None:
-        """Remove everything, also while threads still write."""
+        """Remove everything, even while threads are still writing."""
         self._server_lock.release(force=True)
         for _ in range(5):
             shutil.rmtree(self._root, ignore_errors=True)
@@ -178,7 +178,7 @@ class UploadStore:
             return "it did not arrive; drop it again"
         reason = arrival.reason
         if not is_picture_name(upload.name):
-            reason = "its name does not end like a picture's, or is hidden; process.py leaves such files out, too"
+            reason = "its ending is not that of a picture, or it is hidden; process.py leaves out such files, too"
         elif count >= self.settings.max_files:
             reason = self._full
         if reason is None:
@@ -188,7 +188,7 @@ class UploadStore:
         return reason
 
     def _copy(self, visitor: str, file: Path, target: Path) -> str | None:
-        """Copy a file, or return why not."""
+        """Copy a file, or return why it cannot be copied."""
         before = target.stat().st_size if target.exists() else 0
         size = file.stat().st_size - before
         if reason := self._room.reserve(browser_of(visitor), size):
@@ -237,7 +237,7 @@ def remove_stale(base: Path) -> None:
         lock = FileLock(folder / "lock")
         try:
             lock.acquire(blocking=False)
-        except (Timeout, OSError):  # that server runs, or is another user's
+        except (Timeout, OSError):  # that server is running, or belongs to another user
             continue
         lock.release()
         shutil.rmtree(folder, ignore_errors=True)

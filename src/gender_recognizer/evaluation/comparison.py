@@ -1,4 +1,4 @@
-"""Another model on the same pictures, and whether the difference between the two can be chance."""
+"""Compare with another model on the same pictures, and test whether the difference can be chance."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,12 +18,12 @@ def compare(
     num_draws: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Return how another model does on the same pictures, and a paired test of the difference, as plain values.
+    """Return another model's metrics on the same pictures, and a paired test of the difference, as plain values.
 
     Args:
         name: of the other model's file.
-        first: probabilities of the one, `(N, num_classes)`.
-        other: probabilities of the other, of the classes in the same order.
+        first: probabilities of the first model, `(N, num_classes)`.
+        other: probabilities of the other model, with the classes in the same order.
         targets: int `(N,)`.
         classes: names of the classes.
         num_draws: bootstrap resamples.

@@ -1,4 +1,4 @@
-"""How good a model is for groups of people: those that the columns of metadata.csv make, and how far they are apart."""
+"""Measure a model for groups of people, which the columns of metadata.csv define, and the gaps between them."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,10 @@ from gender_recognizer.evaluation.intervals import Estimate, spread_interval
 from gender_recognizer.evaluation.metrics import Evaluation, evaluate
 
 MAX_GROUPS = 30
-"""Different values above which a column of metadata.csv does not name groups."""
+"""Most different values of a column of metadata.csv that names groups."""
 
 MIN_GROUP = 30
-"""Pictures below which a group gets no row: intervals of fewer say nothing."""
+"""Fewest pictures of a group that gets a row: with fewer, the interval is meaningless."""
 
 UNDEFINED = Estimate(float("nan"), float("nan"), float("nan"))
 
@@ -81,10 +81,10 @@ def by_group(
 
 
 def group_gaps(groups: Mapping[str, Evaluation], classes: Sequence[str]) -> dict[str, Estimate]:
-    """Return how far groups are apart: `accuracy` of the best less the worst, and `equalised_odds`.
+    """Return the gaps between groups: `accuracy` of the best minus that of the worst, and `equalised_odds`.
 
     The latter is the largest difference between groups in the recall of a class (Hardt et al. 2016; for two classes
-    the larger of the differences in true and false positive rates). It is NaN where no class is in two groups.
+    the larger of the differences in true and false positive rates). It is NaN if no class is in two groups.
     """
     if len(groups) < 2:
         return {}

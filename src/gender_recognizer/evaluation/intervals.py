@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 LIMITS = (2.5, 97.5)
-"""Percentiles that an interval reaches from and to."""
+"""The percentiles at the ends of an interval."""
 
 _SAMPLES = 2000
 _SPREADS = np.linspace(0.0025, 0.4975, 100)
@@ -48,13 +48,13 @@ def spread_interval(
     about_zero: bool = False,
     seed: int = 0,
 ) -> Estimate:
-    """Return how far apart several values are, with an interval that allows for what chance adds.
+    """Return the spread of several values, with an interval that corrects for the spread that chance adds.
 
-    Chance drives measured values apart, and resampling them does so once more: bootstrap percentiles of a spread lie
-    too high (they held the true calibration error in 62 to 93 % of simulated sets). Here the true values are taken as
-    drawn from a normal distribution of unknown width, those measured as the true ones plus the noise that the draws
-    show (Gelman et al., Bayesian Data Analysis, section 5.4), and the interval holds the spread of the true values
-    that this makes likely, widened to what was measured. It starts at 0 where noise alone could explain that.
+    Chance spreads measured values, and resampling spreads them again: bootstrap percentiles of a spread lie
+    too high (they held the true calibration error in 62 to 93 % of simulated sets). Here the true values are assumed to
+    be drawn from a normal distribution of unknown width, the measured ones to be the true ones plus the noise that the
+    draws show (Gelman et al., Bayesian Data Analysis, section 5.4), and the interval holds the likely spread of the
+    true values, widened to include the measured one. It starts at 0 where noise alone could explain that.
 
     Args:
         spread: takes values `(M, K)` and returns their spread `(M,)`.

@@ -1,4 +1,4 @@
-"""How good a model's probabilities are: metrics with bootstrap intervals.
+"""Metrics of a model's probabilities, with bootstrap intervals.
 
 All metrics are computed for many weightings of the pictures at once: all ones give the value itself, the counts of a
 resample with replacement give one draw of the bootstrap (Efron and Tibshirani 1993).
@@ -13,7 +13,7 @@ from gender_recognizer.evaluation.intervals import Estimate, percentile_interval
 from gender_recognizer.models.curves import NUM_BINS, confidence_bins, rank
 
 _BLOCK = 4_000_000
-"""Weights that are looked at together; bounds the memory."""
+"""Weights that are processed together; bounds the memory."""
 
 Draws = dict[str, np.ndarray]
 """Metric by name, each float64 `(num_weightings,)`; NaN where a metric is not defined."""
@@ -61,11 +61,11 @@ def compute_metrics(
 ) -> Draws:
     """Return each metric for each weighting of the pictures.
 
-    `accuracy`, `balanced_accuracy` (mean recall of the classes there are), `auroc` and `average_precision` (mean of
-    one class against the others), `f1` (mean of the classes), `mcc` (Matthews 1975; Gorodkin 2004), `brier` (half the
-    squared distance, which for two classes is that of one probability), `log_loss`, `calibration_error` (of the
-    confidence, expected, 15 bins), and for each class `recall_NAME`, `precision_NAME`, `f1_NAME`. A class that has no
-    picture has none of these three and is in no mean; what compares classes is NaN where there is only one.
+    `accuracy`, `balanced_accuracy` (mean recall of the classes that have pictures), `auroc` and `average_precision`
+    (mean of one class against the others), `f1` (mean of the classes), `mcc` (Matthews 1975; Gorodkin 2004), `brier`
+    (half the squared distance, which for two classes is that of one probability), `log_loss`, `calibration_error` (of
+    the confidence, expected, 15 bins), and for each class `recall_NAME`, `precision_NAME`, `f1_NAME`. A class without
+    pictures has none of these three and is in no mean; metrics that compare classes are NaN if there is only one.
 
     Args:
         probabilities: `(N, num_classes)`, rows add up to 1.
@@ -90,7 +90,7 @@ def _metrics(probabilities: np.ndarray, targets: np.ndarray, classes: Sequence[s
     total = weights.sum(axis=1)
     hits, of_class, of_label = np.einsum("bkk->bk", confusion), confusion.sum(axis=2), confusion.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        known = np.where(of_class > 0, hits, np.nan)  # else a class that is not there would count as 0 % right
+        known = np.where(of_class > 0, hits, np.nan)  # otherwise a class without pictures would count as 0 % right
         recall, precision, f1 = known / of_class, known / of_label, 2 * known / (of_class + of_label)
         auroc, average_precision = _ranking_metrics(probabilities, targets, weights)
         result = {

@@ -1,4 +1,4 @@
-"""The folder that a report goes into: a new one, or one that holds an earlier report and nothing of the user's."""
+"""The folder for a report: a new one, or one that holds an earlier report and no files of the user's."""
 
 import json
 import time
@@ -25,10 +25,10 @@ def require_own_files(folder: Path, names: Collection[str], record: str, keys: C
         folder: where the files will be written; it need not exist.
         names: of these files.
         record: the one among them that shows who wrote them, a JSON object.
-        keys: some that it has if it is ours.
+        keys: some that it has if this package wrote it.
 
     Raises:
-        ValueError: the folder is a file, or one of the files exists and is not ours.
+        ValueError: the folder is a file, or one of the files exists and was not written by this package.
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"output_dir '{folder}' is a file; give a folder")

@@ -1,4 +1,4 @@
-"""HTML pages that need nothing but themselves: figures and pictures are inside the file."""
+"""Self-contained HTML pages: figures and pictures are inside the file."""
 
 import base64
 import warnings
@@ -23,7 +23,7 @@ def _percent(share: float | None, digits: int = 1) -> str:
 
 
 def _visible(value: Any) -> Any:
-    """Return what a page shows of a value: of names and other text no character that the browser would obey."""
+    """Return a value as a page shows it: names and other text without characters that the browser would obey."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
@@ -44,12 +44,12 @@ for _environment in _templates.values():
 
 
 def write_page(path: Path, template: str, **values: Any) -> None:
-    """Write the page that a template of `templates/` makes of values; text in them is escaped."""
+    """Render a template of `templates/` with these values and write it; text in them is escaped."""
     path.write_text(render(template, **values), encoding="utf-8", errors="backslashreplace")
 
 
 def render(template: str, **values: Any) -> str:
-    """Return the text that a template of `templates/` makes of values; in pages, text in them is escaped."""
+    """Return a template of `templates/` rendered with these values; in pages, text in them is escaped."""
     return _templates[Path(template).suffix].get_template(template).render(**values)
 
 

@@ -1,4 +1,4 @@
-"""What an evaluation leaves: metrics.json, and made from its numbers a page, a model card and TensorBoard's figures."""
+"""Write the results: metrics.json and, made from its numbers, a page, a model card and figures for TensorBoard."""
 
 import json
 import math
@@ -37,7 +37,7 @@ TARGET_ACCURACIES = (0.9, 0.95, 0.97, 0.98, 0.99)
 
 EXPLANATIONS = {
     "accuracy": "share of right labels",
-    "balanced_accuracy": "mean of the classes' recalls: what accuracy would be if they were equally frequent",
+    "balanced_accuracy": "mean of the classes' recalls: the accuracy if all classes were equally frequent",
     "auroc": "chance that a picture of a class gets a higher probability for it than another picture",
     "average_precision": "area under the precision-recall curve, mean of the classes",
     "f1": "harmonic mean of precision and recall, mean of the classes",
@@ -50,19 +50,19 @@ EXPLANATIONS = {
 
 @dataclass
 class Results:
-    """What was measured of one model on some pictures.
+    """The measurements of one model on some pictures.
 
     Attributes:
-        facts: what to say of the `model`, the `data` and how it was `measured`, plain values by these names.
+        facts: about the `model`, the `data` and how it was `measured`, plain values by these names.
         classes: names of the classes.
-        pictures: what it was measured on.
+        pictures: those that it was measured on.
         probabilities: `(N, num_classes)`.
         evaluation: metrics of all pictures.
-        groups: metrics of the groups that each column of the metadata makes.
-        points: what the model file says came of each confidence on its validation pictures.
+        groups: metrics of the groups in each column of the metadata.
+        points: the model file's operating points, measured on its validation pictures.
         comparisons: other models on the same pictures, plain values.
         explained: for each title, indices of pictures and their saliency `(M, 100, 80)`.
-        robustness: what came of changed pictures, as `robustness.measure_robustness` returns it.
+        robustness: results for changed pictures, as `robustness.measure_robustness` returns it.
     """
 
     facts: dict[str, dict[str, Any]]
@@ -78,7 +78,7 @@ class Results:
 
 
 def summarise(results: Results) -> dict[str, Any]:
-    """Return all numbers of an evaluation as plain values; what is not defined is None."""
+    """Return all numbers of an evaluation as plain values; undefined ones are None."""
     return results.facts | {
         "metrics": _plain(results.evaluation.metrics),
         "confusion": count_labels(results.probabilities, results.pictures.targets).tolist(),
@@ -108,7 +108,7 @@ def _gaps(groups: Mapping[str, Evaluation], classes: Sequence[str]) -> dict[str,
 
 
 def _unsure(results: Results) -> list[dict[str, Any]]:
-    """Return what came here of the confidences that reached wanted accuracies on the model's validation pictures."""
+    """Return the results here at the confidences that reached wanted accuracies on the model's validation pictures."""
     confidence = results.probabilities.max(axis=1)
     right = results.probabilities.argmax(axis=1) == results.pictures.targets
     rows = []
@@ -189,7 +189,7 @@ def write_card(summary: Mapping[str, Any], about: Mapping[str, Any], path: Path)
 
     Args:
         summary: what `summarise` returned.
-        about: what no measurement knows: `name`, `license`, `tags`, `description`, `intended_use`, `out_of_scope`,
+        about: what cannot be measured: `name`, `license`, `tags`, `description`, `intended_use`, `out_of_scope`,
             `data`, `training`, `tried`, `limits`; any of them may be missing.
         path: of the card.
     """

@@ -1,6 +1,7 @@
-"""How a model does when pictures are framed differently or spoilt: the same changes for every model, drawn by name.
+"""Measure a model on pictures that are framed differently or degraded: the same changes for every model.
 
-The changes act on the decoded picture at its own size, before the one loader makes 100x80 pixels of it.
+The random changes depend on the file's name. They act on the decoded picture at its own size, before the loader turns
+it into 100x80 pixels.
 """
 
 import math
@@ -45,13 +46,13 @@ def paste(image: Image.Image, other: Image.Image, rng: np.random.Generator, shar
 
 
 def shift(image: Image.Image, other: Image.Image, rng: np.random.Generator, share: float) -> Image.Image:
-    """Return a picture moved by `share` of its size in a random direction; its edge goes on."""
+    """Return a picture moved by `share` of its size in a random direction; its edge is repeated."""
     angle = rng.uniform(0, 2 * math.pi)
     return _move(image, (image.width * share * math.cos(angle), image.height * share * math.sin(angle)), 0.0)
 
 
 def rotate(image: Image.Image, other: Image.Image, rng: np.random.Generator, degrees: float) -> Image.Image:
-    """Return a picture turned by `degrees` to either side; its edge goes on."""
+    """Return a picture turned by `degrees` to either side; its edge is repeated."""
     return _move(image, (0.0, 0.0), degrees * (1 if rng.random() < 0.5 else -1))
 
 
@@ -66,7 +67,7 @@ def shrink(image: Image.Image, other: Image.Image, rng: np.random.Generator, hei
 
 
 def compress(image: Image.Image, other: Image.Image, rng: np.random.Generator, quality: int) -> Image.Image:
-    """Return what is left of a picture as a JPEG of this quality."""
+    """Return a picture after saving it as a JPEG of this quality."""
     file = BytesIO()
     image.save(file, "JPEG", quality=quality)
     return Image.open(file)
@@ -78,7 +79,7 @@ def make_grey(image: Image.Image, other: Image.Image, rng: np.random.Generator) 
 
 
 def darken(image: Image.Image, other: Image.Image, rng: np.random.Generator, share: float) -> Image.Image:
-    """Return a picture with `share` of its light."""
+    """Return a picture at `share` of its brightness."""
     return ImageEnhance.Brightness(image).enhance(share)
 
 
@@ -107,7 +108,7 @@ CHANGES: dict[str, Change] = {
 def measure_robustness(
     predictor: Predictor, paths: Sequence[Path], targets: np.ndarray, num_draws: int = 1000, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """Return for each of `CHANGES` what a model makes of the pictures changed that way.
+    """Return for each of `CHANGES` a model's results on the pictures changed that way.
 
     Args:
         predictor: the model.
@@ -157,7 +158,7 @@ def _read(path: Path) -> Image.Image:
 
 
 def _move(image: Image.Image, offset: tuple[float, float], degrees: float) -> Image.Image:
-    """Return a picture moved by `offset` pixels and turned about its middle; its edge goes on."""
+    """Return a picture moved by `offset` pixels and turned about its middle; its edge is repeated."""
     margin = round(0.5 * max(image.size))
     pixels = np.pad(np.asarray(image), ((margin, margin), (margin, margin), (0, 0)), mode="edge")
     wide = Image.fromarray(pixels)

@@ -1,4 +1,4 @@
-"""Evaluating: a model and a folder become numbers, a report, a model card and what TensorBoard shows."""
+"""Evaluate a model on a folder: numbers, a report, a model card and figures for TensorBoard."""
 
 import sys
 import time
@@ -36,12 +36,12 @@ from gender_recognizer.pictures.names import printable
 from gender_recognizer.training.figures import worst_errors
 
 EXPLAINED = 24
-"""Worst errors, and as many random pictures, that are explained."""
+"""The number of worst errors, and of random pictures, that are explained."""
 
 BATCH = 256
 
 WRITTEN = ("report.html", "metrics.json", "MODEL_CARD.md", "tensorboard")
-"""What an evaluation writes into its folder."""
+"""The files that an evaluation writes."""
 
 
 class LoadedModel(NamedTuple):
@@ -53,10 +53,10 @@ class LoadedModel(NamedTuple):
 
 
 def run(settings: EvaluateSettings) -> int:
-    """Evaluate a model, write and say what came of it, and return the exit code.
+    """Evaluate a model, write and print the results, and return the exit code.
 
     Raises:
-        ValueError: the settings name no model of ours, no pictures, or a part that there is not.
+        ValueError: the settings name no model of this package, no pictures, or a part that does not exist.
     """
     folder = choose_folder(settings.output_dir, settings.outputs, "evaluate")
     print_result(evaluate_model(settings, folder), folder)
@@ -64,11 +64,11 @@ def run(settings: EvaluateSettings) -> int:
 
 
 def evaluate_model(settings: EvaluateSettings, folder: Path) -> dict[str, Any]:
-    """Evaluate a model, write all that comes of it into a folder, and return the numbers, those of metrics.json.
+    """Evaluate a model, write the results into a folder, and return the numbers of metrics.json.
 
     Raises:
-        ValueError: the settings name no model of ours, no pictures, or a part that there is not, or the folder holds
-            files of the same names that this did not write.
+        ValueError: the settings name no model of this package, no pictures, or a part that does not exist, or the
+            folder holds files of the same names that this did not write.
     """
     require_own_files(folder, WRITTEN, "metrics.json", ("model", "data", "measured", "confusion"))
     model, *others = (load_model(path, settings) for path in [settings.model_path, *settings.compare])
@@ -76,22 +76,22 @@ def evaluate_model(settings: EvaluateSettings, folder: Path) -> dict[str, Any]:
         require_same_classes(other, model)
     selection = select_pictures(settings, model.path, model.predictor.info)
     selection.notes.extend(note for other in others if (note := note_of_seen(other, selection)))
-    folder.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is said before the work begins
+    folder.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is reported before the work begins
     return write_results(measure(model, others, selection, settings), model.path, folder)
 
 
 def load_model(model_path: Path | None, settings: EvaluateSettings) -> LoadedModel:
-    """Return the model of a file, `latest` or the bundled one, where it runs best."""
+    """Return the model of a file, `latest` or the bundled one, on the best device."""
     path = find_model(None if model_path is None else str(model_path), settings.outputs)
     choice = choose_device(path, settings.device)
     return LoadedModel(choice.path, choice.device, load_predictor(choice.path, choice.device, available_cores()))
 
 
 def require_same_classes(other: LoadedModel, model: LoadedModel) -> None:
-    """Refuse to compare models that know different classes.
+    """Refuse to compare models of different classes.
 
     Raises:
-        ValueError: they do.
+        ValueError: their classes differ.
     """
     theirs, ours = other.predictor.info.classes, model.predictor.info.classes
     if set(theirs) != set(ours):
@@ -99,7 +99,7 @@ def require_same_classes(other: LoadedModel, model: LoadedModel) -> None:
 
 
 def note_of_seen(other: LoadedModel, selection: Selection) -> str | None:
-    """Return what to know before believing the numbers of a model that the first one is compared with, if anything."""
+    """Return a caveat about the numbers of a model that the first one is compared with, if there is one."""
     split = find_split(None, other.path, other.predictor.info, selection.root)
     seen = count_seen(selection.names, split)
     if seen:
@@ -110,7 +110,7 @@ def note_of_seen(other: LoadedModel, selection: Selection) -> str | None:
 def measure(
     model: LoadedModel, others: Sequence[LoadedModel], selection: Selection, settings: EvaluateSettings
 ) -> Results:
-    """Return all that is measured of a model and of those it is compared with."""
+    """Return all measurements of a model and of those it is compared with."""
     predictor, targets = model.predictor, selection.targets
     classes = list(predictor.info.classes)
     draws = {"num_draws": settings.num_draws, "seed": settings.seed}
@@ -143,9 +143,9 @@ def predict(predictor: Predictor, selection: Selection) -> tuple[np.ndarray, flo
     """Return float64 probabilities `(N, num_classes)` of the pictures, and the seconds that the network took.
 
     Raises:
-        ValueError: some of what the model gives is no number.
+        ValueError: some of the model's results are not numbers.
     """
-    predictor.predict(selection.images[selection.rows[:BATCH]])  # the first call prepares what the others use
+    predictor.predict(selection.images[selection.rows[:BATCH]])  # the first call is slower and not measured
     parts, seconds = [], 0.0
     for start in range(0, len(selection.rows), BATCH):
         images = selection.images[selection.rows[start : start + BATCH]]
@@ -154,18 +154,18 @@ def predict(predictor: Predictor, selection: Selection) -> tuple[np.ndarray, flo
         seconds += time.perf_counter() - started
     probabilities = np.concatenate(parts).astype(np.float64)
     if broken := int((~np.isfinite(probabilities)).any(axis=1).sum()):
-        raise ValueError(f"the model's results for {broken} of {len(probabilities)} pictures are no numbers")
+        raise ValueError(f"the model's results for {broken} of {len(probabilities)} pictures are not numbers")
     return probabilities / probabilities.sum(axis=1, keepdims=True), seconds
 
 
 def predict_as(model: LoadedModel, classes: Sequence[str], selection: Selection) -> np.ndarray:
-    """Return float64 probabilities `(N, num_classes)` of the pictures, of the classes in this order."""
+    """Return float64 probabilities `(N, num_classes)` of the pictures, with the classes in this order."""
     probabilities = predict(model.predictor, selection)[0]
     return probabilities[:, [model.predictor.info.classes.index(name) for name in classes]]
 
 
 def describe_model(path: Path, predictor: Predictor) -> dict[str, Any]:
-    """Return what to say of a model file."""
+    """Return the facts about a model file."""
     info = predictor.info
     return {
         "file": path.name,
@@ -180,7 +180,7 @@ def describe_model(path: Path, predictor: Predictor) -> dict[str, Any]:
 
 
 def describe_measurement(device: str, images_per_second: float) -> dict[str, Any]:
-    """Return what to say of how it was measured."""
+    """Return the facts about how it was measured."""
     return {
         "date": date.today().isoformat(),
         "gender_recognizer": version("gender_recognizer"),
@@ -206,7 +206,7 @@ def explain(
 
 
 def write_results(results: Results, model: Path, folder: Path) -> dict[str, Any]:
-    """Write all that an evaluation leaves into a folder, and return its numbers."""
+    """Write the results of an evaluation into a folder, and return its numbers."""
     summary = summarise(results)
     write_metrics(summary, folder / "metrics.json")
     figures = write_report(results, summary, folder / "report.html")
@@ -216,10 +216,10 @@ def write_results(results: Results, model: Path, folder: Path) -> dict[str, Any]
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """Return what a model's card says that no measurement knows, from the about.yaml beside the model, if there is one.
+    """Return the texts of a model card that cannot be measured, from the about.yaml beside the model, if there is one.
 
     Raises:
-        ValueError: the file is no table of names and texts.
+        ValueError: the file is not a mapping of names to texts.
     """
     if not path.is_file():
         return {}
@@ -233,14 +233,14 @@ def read_about(path: Path) -> dict[str, Any]:
 
 
 def print_result(summary: dict[str, Any], folder: Path) -> None:
-    """Print the result in a line, after what to know before believing it."""
+    """Print the result in one line, after the notes that qualify it."""
     model, data, accuracy = summary["model"], summary["data"], summary["metrics"]["accuracy"]
     for note in data["notes"]:
         print_note(f"note: {note}")
     if data["unreadable"]:
         print_note(f"{len(data['unreadable']):,} of the files could not be read; the report names them.")
     if ignored := data["ignored_endings"]:
-        print_note(f"not taken for pictures because of their endings: {describe_endings(ignored)}")
+        print_note(f"ignored because their endings are not those of pictures: {describe_endings(ignored)}")
     value, low, high = (100 * accuracy[name] for name in ("value", "low", "high"))
     line = (
         f"{model['file']} on {data['pictures']:,} pictures of {data['name']} ({data['part']}): accuracy {value:.2f} % "
@@ -250,5 +250,5 @@ def print_result(summary: dict[str, Any], folder: Path) -> None:
 
 
 def print_note(message: str) -> None:
-    """Print a line that is no result, to standard error."""
+    """Print a line that is not a result, to standard error."""
     print(printable(message), file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Where a network looks: what covering a part of a picture does to the probability of its label."""
+"""Which parts of a picture matter: how covering them changes the probability of the label."""
 
 import numpy as np
 
@@ -10,13 +10,13 @@ PATCH, STEP = (20, 16), (10, 8)
 MID_GREY = 127
 
 WEAK = 0.05
-"""Fall of a probability below which a part does not get the full colour: of a picture without any it would be noise."""
+"""Smallest drop of the probability that is shown in full colour: scaling up smaller ones would show noise."""
 
 
 def saliency_maps(predictor: Predictor, images: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Return how much the probability of a class falls when a part is covered with grey (Zeiler and Fergus 2014).
 
-    Occlusion needs nothing but predictions, and so shows the very model file that labels, 8-bit integers included.
+    Occlusion needs only predictions, so it explains the model file that labels, 8-bit integers included.
 
     Args:
         predictor: the model.
@@ -48,7 +48,7 @@ def saliency_maps(predictor: Predictor, images: np.ndarray, targets: np.ndarray)
 
 
 def overlay(image: np.ndarray, saliency: np.ndarray) -> np.ndarray:
-    """Return a grey copy of a picture, coloured red where it speaks for the class and blue where against it.
+    """Return a grey copy of a picture, red where it speaks for the class and blue where it speaks against it.
 
     The strongest part gets the full colour, if it changes the probability by at least 5 points.
 

@@ -1,4 +1,4 @@
-"""Which pictures a model is evaluated on: if it is known, those that did not train it; if it is not, that is said."""
+"""Choose the pictures that a model is evaluated on: those that did not train it or, if that is unknown, all."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,19 +21,19 @@ SEEN_PARTS = ("train", "validation")
 
 @dataclass(frozen=True)
 class Selection:
-    """What a model is evaluated on.
+    """The pictures that a model is evaluated on.
 
     Attributes:
         root: folder that the names are relative to.
         names: of the files.
-        images: uint8 `(num_files, 100, 80, 3)`, on disk; those of `rows` are meant.
+        images: uint8 `(num_files, 100, 80, 3)`, on disk; `rows` selects from them.
         rows: int64 `(N,)`.
         targets: int64 `(N,)`.
         part: of a split, or `all`.
-        seen: how many of them trained the model or chose among its epochs; None where that is not known.
-        notes: what to know before believing the numbers.
+        seen: how many of them trained the model or chose among its epochs; None if unknown.
+        notes: caveats about the numbers.
         unreadable: reason by name.
-        ignored_endings: how many other files lie there whose endings are not those of pictures, by ending.
+        ignored_endings: number of other files there, whose endings are not those of pictures, by ending.
     """
 
     root: Path
@@ -53,7 +53,7 @@ class Selection:
         return [self.root / name for name in self.names]
 
     def describe(self, classes: Sequence[str], name: str | None) -> dict[str, Any]:
-        """Return what to say of the pictures, plain values; the folder's name where they have no other."""
+        """Return the facts about the pictures, plain values; named like the folder if they have no other name."""
         counts = np.bincount(self.targets, minlength=len(classes)).tolist()
         return {
             "name": name or self.root.resolve().name,
@@ -73,10 +73,10 @@ def select_pictures(settings: EvaluateSettings, model: Path, info: ModelInfo) ->
     Args:
         settings: which folder, part and split.
         model: the file of the model.
-        info: what it says of itself.
+        info: its metadata.
 
     Raises:
-        ValueError: there are none, or there is no such part.
+        ValueError: there are no pictures, or there is no such part.
     """
     classes = info.classes
     folders = class_folders(settings.data.classes, classes)
@@ -108,7 +108,7 @@ def class_folders(given: Sequence[str] | None, classes: Sequence[str]) -> list[s
         classes: names of the model's classes.
 
     Raises:
-        ValueError: there are more or fewer, or one is the name of another class.
+        ValueError: their number differs, or one is the name of another class.
     """
     if given is None or {*given} == {*classes}:
         return list(classes)
@@ -116,21 +116,21 @@ def class_folders(given: Sequence[str] | None, classes: Sequence[str]) -> list[s
     if len(given) != len(classes):
         raise ValueError(f"data.classes names {len(given)} folders, {', '.join(given)}, but {wanted}")
     if wrong := [name for name, own in zip(given, classes, strict=True) if name != own and name in classes]:
-        raise ValueError(f"data.classes has '{wrong[0]}' in the place of another class: {wanted}")
+        raise ValueError(f"data.classes has '{wrong[0]}' in place of another class: {wanted}")
     return list(given)
 
 
 def find_split(given: Path | None, model: Path, info: ModelInfo, root: Path) -> Split:
-    """Return what is known of which pictures below `root` trained a model.
+    """Return which pictures below `root` trained a model, as far as is known.
 
     Args:
         given: a split.csv; None for that of the run that the model lies in, or that lies beside the model.
         model: its file.
-        info: what it says of itself.
+        info: its metadata.
         root: folder of the pictures.
 
     Raises:
-        ValueError: the split that is given does not exist or is none.
+        ValueError: the given split does not exist or is not a split.
     """
     if given is not None:
         if not given.is_file():
@@ -144,26 +144,26 @@ def find_split(given: Path | None, model: Path, info: ModelInfo, root: Path) -> 
 
 
 def _unknown_note(model: Path, info: ModelInfo, root: Path) -> str | None:
-    """Return what to say where there is no split; of the bundled model the card says what trained it."""
+    """Return the note for a model without a split; the bundled model's training pictures are in its card."""
     if model.resolve() == BUNDLED_MODEL.resolve():
         return None
     if info.training_data in (str(root), str(root.resolve())):
         return (
-            f"'{model.name}' was trained on pictures of this very folder, and no split.csv lies with it: most of these "
+            f"'{model.name}' was trained on pictures of this very folder, and has no split.csv with it: most of these "
             "trained it, and it will do worse on others; give split=path/to/split.csv of its run."
         )
     trained_on = f" (it was trained on: {info.training_data})" if info.training_data else ""
     return (
-        f"No split.csv lies with '{model.name}'{trained_on}: whether these pictures trained it is not known; "
-        "split=path/to/split.csv of its run tells."
+        f"There is no split.csv with '{model.name}'{trained_on}: whether these pictures trained it is unknown; "
+        "split=path/to/split.csv of its run would tell."
     )
 
 
 def _require_parts(settings: EvaluateSettings, split: Split, known: bool) -> None:
-    """Refuse to go on where a split or a part is asked for and nothing is known of either.
+    """Refuse a request for a split or a part if no split of these pictures is known.
 
     Raises:
-        ValueError: saying what is not known.
+        ValueError: no split is known.
     """
     if split.matched != "none":
         return
@@ -205,7 +205,7 @@ def _seen_notes(split: Split, seen: int | None) -> list[str]:
 
 def _missing_notes(classes: Sequence[str], targets: np.ndarray) -> list[str]:
     return [
-        f"There is no picture of class '{name}': it has no accuracy, and what compares classes is not defined."
+        f"There is no picture of class '{name}': it has no accuracy, and metrics that compare classes are not defined."
         for target, name in enumerate(classes)
         if target not in targets
     ]

@@ -33,13 +33,13 @@ class EvaluateSettings:
         python scripts/evaluate.py model_path=model.onnx data.root=folder-with-female-and-male
         python scripts/evaluate.py model_path=latest compare=[a.onnx,b.ckpt] explain=true robustness=true
 
-    Writes report.html, metrics.json, MODEL_CARD.md and what TensorBoard shows to outputs/evaluate_DATE_TIME/. Pictures
-    that the model's run trained on are left out where its split.csv says which these are, wherever both lie now.
+    Writes report.html, metrics.json, MODEL_CARD.md and files for TensorBoard to outputs/evaluate_DATE_TIME/. Pictures
+    that the model's run trained on are left out if its split.csv names them, wherever both are now.
 
     Attributes:
         data: the pictures: data.root holds one folder for each class of the model, and perhaps a metadata.csv that
-            gives groups; data.classes names these folders, in the order of the model's classes, where they are called
-            differently; data.name is what the report calls the pictures; data.cache_dir keeps them decoded.
+            gives groups; data.classes names these folders, in the order of the model's classes, if their names
+            differ; data.name is what the report calls the pictures; data.cache_dir keeps them decoded.
         model_path: .onnx or .ckpt file; None for the bundled model, latest for the best checkpoint of the newest run.
         compare: further model files, tested against the first on the same pictures.
         part: train, validation, test or all; auto is test if the model's run has a split of these pictures, else all.
@@ -69,7 +69,7 @@ class EvaluateSettings:
     output_dir: Path | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Refuse invalid values."""
         if self.data.classes is not None:
             self.data.classes = check_classes(self.data.classes, "data.classes")
         if self.part not in PARTS:

@@ -1,4 +1,4 @@
-"""What every engine is, and the one window in which batches are under way."""
+"""The interface of engines, and the sliding window of batches that all of them use."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,28 +15,28 @@ R = TypeVar("R")
 
 
 class Engine(Protocol):
-    """Labels files, here or elsewhere."""
+    """Labels files, on this machine or others."""
 
     @property
     def info(self) -> ModelInfo:
-        """What the model file says of itself.
+        """The metadata of the model file.
 
         Raises:
-            ValueError: the file is not a model of ours.
+            ValueError: the file was not made by this package.
         """
         ...
 
     def label(self, files: Iterable[File]) -> Iterator[list[Record]]:
-        """Yield the records of files, in order, in batches; of a file that cannot be read the record says why."""
+        """Yield the records of files, in order, in batches; the record of an unreadable file holds the reason."""
         ...
 
     def close(self) -> None:
-        """End the workers at once, whatever they are at."""
+        """End the workers at once, whatever they are doing."""
         ...
 
 
 def sliding_window(items: Iterable[T], submit: Callable[[T], "Future[R]"], ahead: int) -> Iterator[R]:
-    """Yield what becomes of items, in order, while up to `ahead` of them are under way; memory stays flat."""
+    """Yield the results for items, in order, with up to `ahead` of them in progress; memory stays flat."""
     futures = map(submit, items)
     running: deque[Future[R]] = deque()
     while True:
@@ -47,6 +47,6 @@ def sliding_window(items: Iterable[T], submit: Callable[[T], "Future[R]"], ahead
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Yield lists of `size` items, the last perhaps shorter; `itertools.batched` came with Python 3.12."""
+    """Yield lists of `size` items, the last may be shorter; `itertools.batched` needs Python 3.12."""
     items = iter(items)
     return iter(lambda: list(islice(items, size)), [])

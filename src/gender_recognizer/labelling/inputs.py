@@ -1,4 +1,4 @@
-"""What `input_dir` names: folders, pictures, lists, or a folder of an object store, as one list of files."""
+"""Find the files that `input_dir` names: in folders, pictures, lists, or a folder of an object store."""
 
 import os
 from collections import Counter
@@ -14,13 +14,13 @@ USAGE = "expected a folder, pictures or a .txt list; usage: process.py folder/ [
 
 
 class Inputs:
-    """The files of one or several inputs, found while they are asked for.
+    """The files of one or several inputs, found lazily.
 
     Names are those that a single input gives its files. Of several inputs they are relative to the deepest folder that
     holds them all, so that `a/1.jpg` and `b/1.jpg` stay two files.
 
     Attributes:
-        place: where they are, in the log of a run.
+        place: the inputs, as the log of a run records them.
         remote: the folder of an object store, if it is one.
     """
 
@@ -28,12 +28,12 @@ class Inputs:
         """Take paths.
 
         Raises:
-            ValueError: there is none, or one is no folder, picture or list.
+            ValueError: there is none, or one is not a folder, picture or list.
         """
         if not paths:
             raise ValueError(USAGE)
         if any("://" in path for path in paths) and len(paths) > 1:
-            raise ValueError(f"input_dir is {', '.join(paths)}; an address can only be given alone")
+            raise ValueError(f"input_dir is {', '.join(paths)}; an address cannot be combined with other inputs")
         self.remote: RemoteFolder | None = None
         self._parts = [_find(path, follow_links, sniff) for path in paths if "://" not in path]
         self._common = os.path.commonpath([_folder_of(path) for path in paths]) if len(paths) > 1 else None
@@ -41,10 +41,10 @@ class Inputs:
 
     @classmethod
     def of(cls, settings: LabelSettings) -> "Inputs":
-        """Return what the settings name.
+        """Return the inputs of the settings.
 
         Raises:
-            ValueError: there is nothing of that name, or it is no folder, picture or list.
+            ValueError: one does not exist, or is not a folder, picture or list.
         """
         inputs = cls(settings.input_dir, settings.follow_links, settings.sniff)
         if "://" in inputs.place:
@@ -72,12 +72,12 @@ class Inputs:
 
     @property
     def ignored(self) -> int:
-        """How many files and folders have been left out so far."""
+        """The number of files and folders that have been left out so far."""
         return sum(getattr(part, "ignored", 0) for part in self._parts)
 
     @property
     def ignored_endings(self) -> Counter[str]:
-        """How many of them had which ending."""
+        """The number of these files by ending."""
         endings: Counter[str] = Counter()
         for part in self._parts:
             endings.update(getattr(part, "ignored_endings", {}))
@@ -99,7 +99,7 @@ def _find(name: str, follow_links: bool, sniff: bool) -> Iterable[File]:
 
 
 class _List:
-    """The files that a text file names; may be asked more than once."""
+    """The files that a text file names; may be iterated more than once."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

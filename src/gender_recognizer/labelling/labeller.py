@@ -1,4 +1,4 @@
-"""Files to records: read, find the face, decide. Every engine and the Python API use the same `Labeller`."""
+"""Turn files into records: read, find the face, decide. Every engine and the Python API use the same `Labeller`."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ from gender_recognizer.pictures.loading import (
 from gender_recognizer.pictures.opening import open_regular
 
 Pair = tuple[Record, Picture | None]
-"""What is known of a picture so far, and the picture, unless the record already says why it has no label."""
+"""The record of a picture so far, and the picture; None if the record already holds the reason for having no label."""
 
 NO_MEMORY = "not enough memory to read it; shrink the picture first"
 
@@ -34,7 +34,7 @@ class Reader:
     """Reads files, and finds the faces in them; may be used by several threads at once."""
 
     def __init__(self, limits: Limits, detector: Detector | None = None) -> None:
-        """Take the limits, and what finds faces if they ask for any; None for `YuNet`.
+        """Set the limits, and the detector that is used if they ask for faces; None for `YuNet`.
 
         Raises:
             ValueError: the limits ask for faces, and the extra `faces` is not installed.
@@ -47,7 +47,7 @@ class Reader:
 
         Args:
             file: what to read.
-            content: what is in it, where it was read already.
+            content: its content, if it was read already.
         """
         record = Record(file.name, reason=file.problem, size=file.size, modified=file.modified)
         if file.problem:
@@ -101,7 +101,7 @@ class Reader:
 
 
 class Labeller:
-    """One model, its limits and what finds faces; may be used by several threads at once."""
+    """One model, its limits and its face detector; may be used by several threads at once."""
 
     def __init__(self, predictor: Predictor, limits: Limits | None = None, detector: Detector | None = None) -> None:
         """Take a model.
@@ -119,11 +119,11 @@ class Labeller:
         self._local = threading.local()
 
     def label_files(self, files: Sequence[File], contents: Sequence[bytes] | None = None) -> list[Record]:
-        """Return the records of files, whatever is wrong with them.
+        """Return the records of files; a file that cannot be read has one, too.
 
         Args:
             files: what to read.
-            contents: what is in them, where they were read already.
+            contents: their contents, if they were read already.
         """
         given: Sequence[bytes | None] = contents or [None] * len(files)
         return self.label_pictures(
@@ -139,7 +139,7 @@ class Labeller:
                 images[row] = picture.pixels
             for (record, _), probabilities in zip(batch, self.predictor.predict(images), strict=True):
                 if not np.isfinite(probabilities).all():
-                    record.status, record.reason = FAILED, "the model gave no probability: its result is no number"
+                    record.status, record.reason = FAILED, "the model gave no probability: its result is not a number"
                     continue
                 best = int(probabilities.argmax())
                 record.label = self.predictor.info.classes[best]
@@ -148,7 +148,7 @@ class Labeller:
         return [record for record, _ in read]
 
     def _accept(self, record: Record, picture: Picture) -> bool:
-        """Say whether there is something to label; the record says why if not."""
+        """Return whether there is something to label; if not, set the record's status and reason."""
         record.pages = picture.pages if picture.pages > 1 else None
         record.truncated = picture.truncated or None
         width, height = picture.size
@@ -176,7 +176,7 @@ def reason_of(error: Exception) -> str:
 
 
 def _is_below(pixels: np.ndarray, contrast: int) -> bool:
-    """Say whether the values of each colour channel of `(100, 80, 3)` stay within less than `contrast`."""
-    if np.ptp(pixels[50, :, 1]) >= contrast:  # the greens across the middle tell almost always
+    """Return whether the values of each colour channel of `(100, 80, 3)` stay within less than `contrast`."""
+    if np.ptp(pixels[50, :, 1]) >= contrast:  # the green values across the middle almost always decide it
         return False
     return bool((np.ptp(pixels.reshape(-1, 3), axis=0) < contrast).all())

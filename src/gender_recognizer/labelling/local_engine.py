@@ -1,4 +1,4 @@
-"""The local engine: processes that read, decode and label side by side, and outlive a file that ends one of them."""
+"""The local engine: processes that read, decode and label in parallel; a file that kills one does not end the run."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,17 +16,17 @@ from gender_recognizer.models.predictor import ChosenModel, load_predictor
 from gender_recognizer.pictures.listing import File
 
 AHEAD = 3
-"""Batches that are under way for each worker."""
+"""Batches in progress per worker."""
 
 Fetch = Callable[[list[File]], Iterator[tuple[File, bytes | None]]]
-"""Yields files with their contents, where they are not in the machine's own folders."""
+"""Yields files with their contents, if they are not in folders of the machine."""
 
 
 class LocalEngine:
     """Workers that label files; each takes a batch through all its steps, so that no core waits for a slow step.
 
-    They are processes: threads, which hand Python's lock to and fro, reached 82 % of the ceiling of decoding and
-    network on two cores where processes reached 87 % (medians of 5 rounds), and a thread that a file holds cannot be
+    They are processes: threads, which pass Python's lock back and forth, reached 82 % of the ceiling of decoding and
+    network on two cores where processes reached 87 % (medians of 5 rounds), and a thread that hangs on a file cannot be
     ended. A model in torch or on a GPU is loaded once, in this process; then the workers only read.
     """
 
@@ -43,7 +43,7 @@ class LocalEngine:
 
         Args:
             choice: model file and device.
-            limits: what is read and decided, and what a file may take.
+            limits: of what is read, of decisions, and of the resources for a file.
             num_workers: how many; the number of cores is best.
             batch_size: pictures that a worker takes at once; labels do not depend on it.
             detector: finds faces where the limits ask for them; None for `YuNet`.
@@ -63,16 +63,16 @@ class LocalEngine:
 
     @property
     def info(self) -> ModelInfo:
-        """What the model file says of itself, once a worker has loaded it.
+        """The metadata of the model file, once a worker has loaded it.
 
         Raises:
-            ValueError: the file is not a model of ours.
+            ValueError: the file was not made by this package.
         """
         return self._crew.wait() if self._labeller is None else self._labeller.predictor.info
 
     @property
     def pids(self) -> list[int | None]:
-        """The numbers of the workers' processes."""
+        """The process ids of the workers."""
         return self._crew.pids
 
     def label(self, files: Iterable[File]) -> Iterator[list[Record]]:
@@ -93,11 +93,11 @@ class LocalEngine:
         return self._crew.ask(files, _fail_reading)
 
     def close(self) -> None:
-        """End the workers at once, whatever they are at: what they have done is in the records that were yielded."""
+        """End the workers at once, whatever they are doing: finished work is in the records that were yielded."""
         try:
             self._crew.close()
         finally:
-            self._crew.close()  # a second Ctrl-C may have come in between
+            self._crew.close()  # a second Ctrl-C may have interrupted this
             self._threads.shutdown(cancel_futures=True)
 
 
@@ -127,7 +127,7 @@ def _start_reading(limits: Limits, detector: Detector | None, fetch: Fetch | Non
 def _start_labelling(
     path: Path, limits: Limits, detector: Detector | None, fetch: Fetch | None
 ) -> tuple[Task, ModelInfo]:
-    """Return a task that turns files into records, and what the model says of itself."""
+    """Return a task that turns files into records, and the model's metadata."""
     labeller = Labeller(load_predictor(path), limits, detector)
     read, _ = _start_reading(limits, labeller.reader.detector, fetch)
     return (lambda batch, note: labeller.label_pictures(read(batch, note))), labeller.predictor.info

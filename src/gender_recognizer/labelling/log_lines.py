@@ -1,4 +1,4 @@
-"""The lines of a log: records that can be trusted, whatever a power loss or an editor has made of the file."""
+"""Read the lines of a log: only sound records, whatever a power loss or an editor has done to the file."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from gender_recognizer.labelling.result_files import LOG_START
 
 
 class Group(NamedTuple):
-    """The records of one file, as they follow each other in a log.
+    """The consecutive records of one file in a log.
 
     Attributes:
         start: where the first one begins, in bytes.
@@ -34,11 +34,11 @@ class Group(NamedTuple):
 
 
 def read_groups(file: BinaryIO) -> Iterator[Group | None]:
-    """Yield the records of each file in a log, from where it stands at the beginning of a line, to its end.
+    """Yield the records of each file in a log, from its position, the beginning of a line, to its end.
 
     Yields:
-        None for each line that is no record, and for the records of a photograph that lacks some of its faces. A last
-        line that lacks its end, as a run leaves that is killed, is passed over.
+        None for each line that is not a record, and for the records of a photograph that lacks some of its faces. An
+        incomplete last line, as a killed run leaves it, is skipped.
     """
     start = end = file.tell()
     group: list[Record] = []
@@ -65,7 +65,7 @@ def _follows(record: Record, group: list[Record]) -> bool:
 
 
 def parse_line(line: bytes) -> Any:
-    """Return the value of a line, or None if it is none or was cut off."""
+    """Return the JSON value of a line, or None if it is not one or was cut off."""
     try:
         return json.loads(line.decode()) if line.endswith(b"\n") else None
     except (ValueError, RecursionError):
@@ -73,7 +73,7 @@ def parse_line(line: bytes) -> Any:
 
 
 def parse_record(line: bytes) -> Record | None:
-    """Return the record in a line, or None if it is none that labelling writes."""
+    """Return the record in a line, or None if it is not one that labelling writes."""
     value = parse_line(line)
     if not isinstance(value, dict) or not value.keys() <= _COLUMNS or not isinstance(value.get("file"), str):
         return None
@@ -86,7 +86,7 @@ _NUMBERS = ("pages", "size", "modified", "face", "faces")
 
 
 def _is_sound(record: Record) -> bool:
-    """Say whether the fields of a record are of their types and fit each other."""
+    """Return whether the fields of a record have their types and fit each other."""
     labelled = record.status in (LABELLED, UNSURE)
     if record.status not in STATUSES or labelled != isinstance(record.label, str):
         return False
@@ -103,17 +103,17 @@ def _is_share(probability: float | None) -> bool:
 
 
 def _is_face(record: Record) -> bool:
-    """Say whether a record is of no face, or of one of those that there are."""
+    """Return whether a record is not about a face, or about one of the faces of its photograph."""
     if record.face is None:
         return True
     return record.faces is not None and record.face < record.faces and record.file.endswith(f"#{record.face}")
 
 
 def is_log(file: BinaryIO) -> bool:
-    """Say whether a file is a log, or was one before it was damaged; leaves the file at its beginning.
+    """Return whether a file is a log, or was one before it was damaged; rewinds the file.
 
-    It is one if it begins like one, as far as it goes, or with the zeros that a power loss leaves, or has a line with
-    a record.
+    It is one if it begins like one (if shorter, as far as it goes) or with the zeros that a power loss leaves, or has a
+    line with a record.
     """
     file.seek(0)
     start = file.read(len(LOG_START))

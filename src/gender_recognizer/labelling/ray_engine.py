@@ -1,8 +1,8 @@
-"""The Ray engine: the same labelling on all cores of a cluster. Needs the extra `ray`.
+"""Label on all cores of a Ray cluster. Needs the extra `ray`.
 
-Its files lie in folders that all machines see, or in object stores. They are read where they are labelled, each by a
-process beside Ray's own, so that a file may end that process and no more. Ray Data is not used: it ends the whole job
-at one file that cannot be read, and has no time limit for a file.
+Files lie in folders that all machines see, or in object stores. They are read where they are labelled, in a process
+beside Ray's own, so that a bad file can end only that process. Ray Data is not used: it ends the whole job at one
+unreadable file, and has no time limit for a file.
 """
 
 import ipaddress
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     from ray import ObjectRef
 
 TRIES = 5
-"""How many actors may be lost while they are at one batch before its files are given up."""
+"""How many actors may be lost while labelling one batch before its files are given up."""
 
 LOST = f"the machine that read it was lost {TRIES} times"
 
 
 class RayEngine:
-    """Actors of a Ray cluster that label files.
+    """Labels files with actors of a Ray cluster.
 
     Attributes:
-        info: what the model file says of itself.
+        info: the metadata of the model file.
         dashboard: address of the cluster's page; None if it has none.
         num_workers: number of actors.
     """
@@ -59,7 +59,7 @@ class RayEngine:
 
         Args:
             choice: model file and device; its content is sent to the workers.
-            limits: what is read and decided, and what a file may take.
+            limits: of what is read, of decisions, and of the resources for a file.
             batch_size: pictures that an actor takes at once.
             num_workers: actors, with a core each; None for as many as the cluster has cores.
             address: of a running cluster, `host:port` or `auto`; None to start one.
@@ -69,7 +69,7 @@ class RayEngine:
 
         Raises:
             ValueError: Ray or what the limits ask for is not installed, there is no such cluster, none can be started,
-                or the file is not a model of ours.
+                or the file was not made by this package.
         """
         self.info = Labeller(load_predictor(choice.path), limits, detector).predictor.info
         context, self._leave = _join(address, listen)
@@ -81,7 +81,7 @@ class RayEngine:
         proxies = {name: os.environ.get(name) for name in SILENCE} if self._leave and address is None else {}
         self._arguments = (model, choice.path.suffix, choice.device, limits, detector, fetch, proxies)
         self.num_workers = num_workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-        self._idle: SimpleQueue[Any] = SimpleQueue()  # actors, None for one that was lost, or why there is none
+        self._idle: SimpleQueue[Any] = SimpleQueue()  # actors, None for a lost one, or the error that prevented one
         self._closed = False
         self._actors: list[Any] = []
         self._threads = ThreadPoolExecutor(self.num_workers)  # each waits for the answer of one actor
@@ -110,7 +110,7 @@ class RayEngine:
                 ray.shutdown()
 
     def _ask(self, files: list[File]) -> list[Record]:
-        """Return the records of files, from the first actor that is idle and does not go away over it."""
+        """Return the records of files, from the first idle actor that survives the work."""
         import ray
 
         for _ in range(TRIES):
@@ -134,7 +134,7 @@ class RayEngine:
         return actor
 
     def _add_actor(self) -> None:
-        """Ask for an actor, which is idle once the cluster has a core for it and it has loaded the model."""
+        """Request an actor, which is idle once the cluster has a core for it and it has loaded the model."""
         import ray
 
         if self._closed:
@@ -146,7 +146,7 @@ class RayEngine:
         def add(ready: Any) -> None:
             try:
                 problem = ready.result()
-            except ray.exceptions.RayActorError:  # its machine was lost meanwhile
+            except ray.exceptions.RayActorError:  # its machine was lost in the meantime
                 self._idle.put(None)  # Ray's own thread, which this is, must not wait for Ray
             except Exception as error:
                 self._idle.put(error)
@@ -172,7 +172,7 @@ class _Actor:
         import ray
 
         _set_environment(environment)
-        self._folder = TemporaryDirectory()  # as long as this lives: the process may have to be started again
+        self._folder = TemporaryDirectory()  # kept as long as the actor: the process may be started again
         path = Path(self._folder.name, "model" + suffix)
         path.write_bytes(ray.get(model[0]))
         self._problem: str | None = None
@@ -183,7 +183,7 @@ class _Actor:
             self._problem = str(error)
 
     def problem(self) -> str | None:
-        """Say why this machine cannot label; None if it can."""
+        """Return why this machine cannot label; None if it can."""
         return self._problem
 
     def label(self, files: bytes) -> bytes:
@@ -218,15 +218,15 @@ def _join(address: str | None, listen: bool) -> tuple[Any, bool]:
 
 
 SILENCE = {"http_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1,localhost,::1"}
-"""Settings with which `requests` finds nobody outside of this machine."""
+"""Settings with which `requests` reaches nothing outside of this machine."""
 
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep what Ray starts here from asking the cloud's metadata servers where it is.
+    """Keep Ray's processes from asking the cloud's metadata servers where they are.
 
-    A process of Ray 2.60 does so even where the statistics that this is for are off. The actors, which may have to
-    reach an object store, get the settings back that there were.
+    A process of Ray 2.60 does so even if the usage statistics, which need the answer, are off. The actors, which may
+    have to reach an object store, get the previous settings back.
     """
     before = {name: os.environ.get(name) for name in SILENCE}
     os.environ.update(SILENCE)
@@ -245,11 +245,11 @@ def _set_environment(values: dict[str, str | None]) -> None:
 
 
 def _keep_to_this_machine() -> None:
-    """See to it that Ray, before it is imported, binds to 127.0.0.1 alone, and asks for a secret even there.
+    """Before Ray is imported, make it bind only to 127.0.0.1, and ask for a secret even there.
 
-    `_node_ip_address` does not suffice: Ray replaces 127.0.0.1 by the address of the machine, unless it has been told
-    that there is to be no cluster, as it is on macOS and Windows. Then it does not look for its address at 8.8.8.8,
-    either. Tried with Ray 2.60: all its sockets are bound to 127.0.0.1 or ::1.
+    `_node_ip_address` is not enough: Ray replaces 127.0.0.1 by the machine's address unless it is told that there will
+    be no cluster, as on macOS and Windows. Then it does not look up its address at 8.8.8.8, either. Tried with Ray
+    2.60: all its sockets are bound to 127.0.0.1 or ::1.
     """
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     if "RAY_AUTH_MODE" not in os.environ:
@@ -257,10 +257,10 @@ def _keep_to_this_machine() -> None:
 
 
 def _refuse_listening(address: str) -> None:
-    """Stop the cluster that was started here if other machines reach it.
+    """Stop the cluster that was started here if other machines can reach it.
 
     Raises:
-        ValueError: they do.
+        ValueError: they can.
     """
     import ray
 
@@ -268,8 +268,8 @@ def _refuse_listening(address: str) -> None:
         return
     ray.shutdown()
     raise ValueError(
-        f"Ray listens on {address}, and whoever reaches that can run programs here; give the ray.address of a cluster, "
-        "or allow it with ray.listen=true"
+        f"Ray listens on {address}, and anyone who reaches it can run programs here; "
+        "give the ray.address of a cluster, or allow it with ray.listen=true"
     )
 
 

@@ -22,7 +22,7 @@ Source = str | os.PathLike[str] | File | np.ndarray | Image.Image
 """A file, an array uint8 RGB `(H, W, 3)`, or a Pillow image."""
 
 One = TypeVar("One")
-"""What one picture gives: a record, or with `faces="crop"` a list of them."""
+"""The result for one picture: a record, or with `faces="crop"` a list of them."""
 
 
 class Recognizer(Generic[One]):
@@ -34,7 +34,7 @@ class Recognizer(Generic[One]):
 
     Attributes:
         classes: names of the classes.
-        predictor: the model; its `info` is what the file says of itself, and `saliency.saliency_maps` takes it.
+        predictor: the model; its `info` is the file's metadata, and `saliency.saliency_maps` accepts it.
     """
 
     @overload
@@ -100,13 +100,13 @@ class Recognizer(Generic[One]):
                 validation pictures; pictures below it are `unsure`.
             faces: `none` where pictures are crops of faces; in photographs `crop` labels each face and `largest` the
                 largest, which needs the extra `faces`.
-            detector: finds the faces, in the place of the one of the extra `faces`.
+            detector: finds the faces, instead of the one of the extra `faces`.
             **limits: fields of `labelling.records.Limits`, such as `min_confidence=0.9`. `max_seconds` has no effect:
-                files are read by threads, which nobody can end. Files of strangers are for the command `label`, whose
+                files are read by threads, which cannot be ended. For files of strangers use the command `label`, whose
                 workers are processes.
 
         Raises:
-            ValueError: the model is not one of ours, an argument makes no sense, or the extra `faces` is missing.
+            ValueError: the model was not made by this package, an argument is invalid, or the extra `faces` is missing.
         """
         choice = choose_device(find_model(None if model_path is None else os.fspath(model_path), Path()), device)
         self.predictor = load_predictor(choice.path, choice.device)
@@ -125,11 +125,11 @@ class Recognizer(Generic[One]):
     def label(self, pictures: Any) -> Any:
         """Return the record of a picture, or the records of a list of pictures.
 
-        A file that cannot be read gives a record with status `failed` and the reason. With `faces="crop"` a single
-        picture, too, gives a list: a record for each face, or one with status `no_face`.
+        A file that cannot be read gives a record with status `failed` and the reason. With `faces="crop"` even a single
+        picture gives a list: a record for each face, or one with status `no_face`.
 
         Raises:
-            TypeError: it is none of these.
+            TypeError: a picture is not a path, an array or a Pillow image.
             ValueError: an array has another shape or type.
         """
         if isinstance(pictures, list | tuple):
@@ -142,7 +142,7 @@ class Recognizer(Generic[One]):
         with ThreadPoolExecutor(self._num_threads) as threads:
             try:
                 batches = batched(pictures, self._batch_size)
-                ahead = self._num_threads + 1  # one that is done, while its records are taken
+                ahead = self._num_threads + 1  # one more that is done while its records are read
                 for records in sliding_window(batches, lambda batch: threads.submit(self._label_batch, batch), ahead):
                     yield from records
             finally:
@@ -157,9 +157,9 @@ class Recognizer(Generic[One]):
         return self.stream(Folder(Path(folder)))
 
     def look(self, pictures: Iterable[Source]) -> tuple[list[Record], list[np.ndarray | None]]:
-        """Return the records of pictures, as `stream` yields them, and what the network saw for each.
+        """Return the records of pictures, as `stream` yields them, and the pixels that the network saw.
 
-        That is uint8 `(100, 80, 3)`, of photographs a face that was cut out, or None where there was nothing to see.
+        These are uint8 `(100, 80, 3)`, in photographs those of the face; None where there were none.
         """
         with ThreadPoolExecutor(self._num_threads) as threads:
             pairs = [pair for read in threads.map(self._read, pictures) for pair in read]

@@ -1,4 +1,4 @@
-"""What labelling says of a file, and the limits by which it is decided. Imports the standard library alone."""
+"""The results of labelling, and the limits that decide them. Imports only the standard library."""
 
 import math
 from dataclasses import dataclass, fields
@@ -8,12 +8,12 @@ NO_FACE = "no_face"
 STATUSES = (LABELLED, UNSURE, TOO_SMALL, BLANK, NO_FACE, FAILED)
 
 FACES = ("none", "crop", "largest")
-"""What pictures are: crops already, photographs with a record for each face, or for the largest face only."""
+"""Kinds of pictures: crops already, photographs with a record for each face, or for the largest face only."""
 
 
 @dataclass(slots=True)
 class Record:
-    """What became of one file, or of one face in a photograph.
+    """The result for one file, or for one face in a photograph.
 
     Attributes:
         file: path relative to the input folder, with `/`; with `faces=crop` followed by `#` and the face's number.
@@ -59,7 +59,7 @@ COLUMNS = tuple(field.name for field in fields(Record))
 
 @dataclass(frozen=True)
 class Limits:
-    """What is read and what is decided.
+    """Limits on what is read, and thresholds for the decision.
 
     Attributes:
         min_confidence: probability below which a picture is `unsure`, in [0, 1].
@@ -83,7 +83,7 @@ class Limits:
     faces: str = "none"
 
     def __post_init__(self) -> None:
-        """Refuse values that make no sense."""
+        """Refuse invalid values."""
         if not 0.0 <= self.min_confidence <= 1.0:
             raise ValueError(f"min_confidence is {self.min_confidence:g}; expected a probability from 0 to 1")
         for name in ("min_size", "min_contrast", "max_pixels", "max_file_size"):

@@ -17,19 +17,19 @@ READERS = 16
 
 
 class RemoteFolder:
-    """A folder of an object store, through pyarrow, or through fsspec where pyarrow does not know its kind.
+    """A folder of an object store, through pyarrow, or through fsspec for kinds that pyarrow does not know.
 
     Attributes:
         ignored: files that were left out so far.
-        ignored_endings: how many of them have which ending, as for `listing.Folder`.
+        ignored_endings: their number by ending, as in `listing.Folder`.
     """
 
     def __init__(self, uri: str, sniff: bool = False, max_file_size: int = 100_000_000) -> None:
-        """Take an address such as `s3://bucket/folder`.
+        """Set an address such as `s3://bucket/folder`.
 
         Args:
             uri: may end with options of pyarrow, such as `?endpoint_override=host:port&scheme=http`.
-            sniff: also look into files whose endings are unknown, whether they begin like a picture.
+            sniff: also accept files with unknown endings that begin like a picture.
             max_file_size: length in bytes above which a file is not read.
         """
         self.uri, self.sniff, self.max_file_size = uri, sniff, max_file_size
@@ -39,7 +39,7 @@ class RemoteFolder:
         """Yield every picture once, in the order of their names.
 
         Raises:
-            ValueError: the address is not understood, or there is no such folder.
+            ValueError: the address is not valid, or there is no such folder.
         """
         from pyarrow.fs import FileSelector, FileType
 
@@ -88,13 +88,14 @@ class RemoteFolder:
             return FileSystem.from_uri(self.uri)
         except ValueError as error:  # pyarrow's ArrowInvalid
             if "Unrecognized filesystem" not in str(error):
-                raise ValueError(f"input_dir '{self.uri}' is not understood: {str(error).splitlines()[0]}") from None
+                reason = str(error).splitlines()[0]
+                raise ValueError(f"input_dir '{self.uri}' is not a valid address: {reason}") from None
         import fsspec
 
         try:
             filesystem, path = fsspec.core.url_to_fs(self.uri)
         except (ValueError, ImportError) as error:
-            raise ValueError(f"input_dir '{self.uri}' is not understood: {error}") from None
+            raise ValueError(f"input_dir '{self.uri}' is not a valid address: {error}") from None
         return PyFileSystem(FSSpecHandler(filesystem)), path
 
 

@@ -1,4 +1,4 @@
-"""The files that labelling leaves beside its log: the flat `NAME.json`, `NAME.csv`, and what else `WRITERS` names."""
+"""Write the results beside the log: the flat `NAME.json`, `NAME.csv`, and the other formats of `WRITERS`."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ from typing import IO, Any, Protocol
 from gender_recognizer.labelling.records import COLUMNS, LABELLED, UNSURE, Record
 from gender_recognizer.pictures.writing import replacing
 
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode  # json.dumps would make one for each record
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode  # json.dumps makes an encoder for each call
 
 
 class Writer(Protocol):
@@ -31,7 +31,7 @@ class Writer(Protocol):
 
     @staticmethod
     def wrote(lines: Iterator[str], labels: Collection[str] | None) -> bool:
-        """Say whether a file of these lines is one of its own, which it may replace.
+        """Return whether a file of these lines was written by this writer, so that it may be replaced.
 
         Args:
             lines: of the file, with their ends.
@@ -60,7 +60,7 @@ class LabelWriter:
 
     @staticmethod
     def wrote(lines: Iterator[str], labels: Collection[str] | None) -> bool:
-        """Say whether the lines are names with such labels, laid out as this writer does."""
+        """Return whether the lines are names with such labels, laid out as this writer does."""
         first = next(lines, "")
         if first in ("{}\n", "{\n"):
             for line in lines:
@@ -89,7 +89,7 @@ class TableWriter:
 
     @staticmethod
     def wrote(lines: Iterator[str], labels: Collection[str] | None) -> bool:
-        """Say whether the first line names the columns of records; one of them was called `frames` before."""
+        """Return whether the first line names the columns of records; one was called `frames` in earlier versions."""
         return next(lines, "").rstrip("\r\n").replace(",frames,", ",pages,") == ",".join(COLUMNS)
 
 
@@ -103,11 +103,11 @@ LOG_START = b'{"gender_recognizer"'
 """How a log begins."""
 
 MAX_LINE = 100_000
-"""Characters that are read of a line to tell what a file is; a picture may be one long line."""
+"""Characters that are read of a line to recognise a file; a picture may be one long line."""
 
 
 class ResultFiles:
-    """The files of some formats; each takes its place whole."""
+    """The files of some formats; each is moved into place when it is complete."""
 
     def __init__(self, path: Path, formats: Iterable[str]) -> None:
         """Take the path of the JSON file, beside which the others lie, and the formats."""
@@ -137,7 +137,7 @@ class ResultFiles:
 
 
 def refuse_other_files(path: Path, formats: Iterable[str], classes: Collection[str]) -> None:
-    """Keep files safe that bear the names of result files and are none.
+    """Refuse to overwrite files that have the names of result files and are not result files.
 
     Args:
         path: of the JSON file.
@@ -152,11 +152,11 @@ def refuse_other_files(path: Path, formats: Iterable[str], classes: Collection[s
     for name in formats:
         target = path.with_suffix(f".{name}")
         if name in WRITERS and os.path.lexists(target) and not _is_ours(target, name, labels):
-            raise ValueError(f"'{target}' exists and is no result of gender_recognizer; choose another output_path")
+            raise ValueError(f"'{target}' exists and is not a result of gender_recognizer; choose another output_path")
 
 
 def has_log(path: Path) -> bool:
-    """Say whether the log of a run lies beside the path of its JSON file."""
+    """Return whether the log of a run lies beside the path of its JSON file."""
     try:
         with path.with_suffix(".jsonl").open("rb") as file:
             return file.read(len(LOG_START)) == LOG_START
@@ -165,7 +165,7 @@ def has_log(path: Path) -> bool:
 
 
 def _is_ours(path: Path, name: str, labels: Collection[str] | None) -> bool:
-    """Say whether a file was written by a writer, or is empty."""
+    """Return whether a file was written by a writer, or is empty."""
     if not path.is_file():
         return not path.exists()  # a link to nothing
     if path.stat().st_size == 0:
@@ -175,7 +175,7 @@ def _is_ours(path: Path, name: str, labels: Collection[str] | None) -> bool:
 
 
 def _label_in(line: str) -> str | None:
-    """Return the label in a line such as `  "a.jpg": "male",`; None if it is no such line."""
+    """Return the label in a line such as `  "a.jpg": "male",`; None if it is not such a line."""
     if not line.startswith('  "'):
         return None
     try:
@@ -186,7 +186,7 @@ def _label_in(line: str) -> str | None:
 
 
 def harmless(value: Any) -> Any:
-    """Return what a spreadsheet shows as it is: text that it would run as a formula gets a `'` before it."""
+    """Return a value that is safe in a spreadsheet: text that would run as a formula gets a leading `'`."""
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 

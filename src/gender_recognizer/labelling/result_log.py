@@ -1,9 +1,8 @@
-"""The log of a labelling run, from which the next run goes on.
+"""The log of a labelling run, from which the next run continues.
 
-`NAME.jsonl` is the log of finished work. Its first line, the head, says with which model, loader and limits; each
-further line is a record, and those of one file follow each other. It grows while the work proceeds, so that whatever
-ends a run, the next one needs to do only what is missing. `NAME.json` and `NAME.csv` are
-made from it at the end.
+`NAME.jsonl` is the log of finished work. Its first line, the head, records the model, the loader and the limits; each
+further line is a record, and those of one file follow each other. It grows while the work proceeds: whatever ends a
+run, the next one does only what is missing. `NAME.json` and `NAME.csv` are made from it at the end.
 """
 
 import json
@@ -26,7 +25,7 @@ from gender_recognizer.pictures.writing import partial_path, replacing
 
 
 def record_key(file: str, size: int | None, modified: int | None) -> int:
-    """Return 64 bits that differ for any other name, length or time of change of a file."""
+    """Return 64 bits that change with the name, length or modification time of a file."""
     text = f"{file}\0{size}\0{modified}".encode(errors="surrogateescape")
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "little")
 
@@ -36,7 +35,7 @@ def _key(record: Record) -> int:
 
 
 def _place(record: Record) -> tuple[str, int]:
-    """Return what the records of a finished log are sorted by."""
+    """Return the sort key of the records of a finished log."""
     return record.photo, record.face or 0
 
 
@@ -46,7 +45,7 @@ class ResultLog:
     Attributes:
         path: of the JSON file; the others lie beside it.
         resumed: number of files whose records of an earlier run are kept as long as they have not changed.
-        damaged: number of lines of the earlier run that were no records and have been dropped.
+        damaged: number of lines of the earlier run that were not records and have been dropped.
         problem: why the records of an earlier run are not used; None if there were none or they are used.
     """
 
@@ -56,11 +55,11 @@ class ResultLog:
         Args:
             path: of the JSON file.
             head: what makes records comparable: input, model, loader, limits.
-            limits: decide between `labelled` and `unsure`, also for records of an earlier run.
+            limits: these decide between `labelled` and `unsure`, also for records of an earlier run.
             resume: False to start over.
 
         Raises:
-            ValueError: the log cannot be written, is used by another run, or is not a log of ours.
+            ValueError: the log cannot be written, is used by another run, or the file was not written by labelling.
         """
         self.path, self.log_path, self.limits = path, path.with_suffix(".jsonl"), limits
         self.head = json.loads(json.dumps(head))
@@ -71,7 +70,7 @@ class ResultLog:
         self._last, self._tidy = ("", 0), True
         try:
             self._file = self._open()
-            partial_path(path).open("ab").close()  # the folder may be written to
+            partial_path(path).open("ab").close()  # fails if the folder cannot be written to
             partial_path(path).unlink()
             self._done = self._read_earlier() if resume else _sorted(array("Q"))
         except OSError as error:
@@ -121,14 +120,14 @@ class ResultLog:
         if not isinstance(head, dict):
             return "damaged in its first line"
         changed = [name for name in self.head if head.get(name) != self.head[name]]
-        return f"made with another {', '.join(changed)}" if changed else None
+        return f"made with a different {', '.join(changed)}" if changed else None
 
     def __len__(self) -> int:
         """Return how many files were reached in this run."""
         return len(self._found)
 
     def skip_done(self, files: Iterable[File]) -> Iterator[File]:
-        """Yield the files that the earlier run did not do, or that have changed since."""
+        """Yield the files that the earlier run did not finish, or that have changed since."""
         for file in files:
             if self.resumed and (key := self._done_key(file)) is not None:
                 self._found.append(key)
@@ -164,7 +163,7 @@ class ResultLog:
         """Write the result files and close the log.
 
         Args:
-            formats: of `json`, `jsonl`, `csv`, those to be left.
+            formats: those to keep, of `json`, `jsonl`, `csv`.
             complete: False if the work was interrupted; then records of files that were not reached are kept.
         """
         if not self._tidy or (complete and self._skipped < self.resumed):
@@ -210,7 +209,7 @@ class ResultLog:
         target.writelines(_line(without_none(self._decided(record))) for record in group.records)
 
     def _decided(self, record: Record) -> Record:
-        """Return the record with the status that its probability has under the present limits."""
+        """Return the record with its status under the present limits."""
         if record.status not in (LABELLED, UNSURE):
             return record
         assert record.probability is not None
@@ -222,10 +221,10 @@ def _line(value: dict[str, Any]) -> bytes:
 
 
 def _lock(file: IO[bytes]) -> bool:
-    """Keep other runs from this log until it is closed; says whether that succeeded."""
+    """Lock this log for other runs until it is closed; return whether that succeeded."""
     try:
         import fcntl
-    except ImportError:  # not on Windows, which does not let two programs write one file
+    except ImportError:  # missing on Windows, where two programs cannot write one file anyway
         return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

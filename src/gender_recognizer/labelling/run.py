@@ -31,14 +31,14 @@ from gender_recognizer.pictures.loading import LOADER_VERSION
 RESULTS = "process_results.json"
 DONE, SOME_FAILED, STOPPED = 0, 3, 130
 CROPS, PHOTOGRAPHS_ON_RAY = 32, 4
-"""Pictures that a worker takes at once, and how many times as many photographs an actor of Ray takes as a worker."""
+"""Crops in a batch, and how many times as many photographs an actor of Ray takes as a worker."""
 
 
 def run(settings: LabelSettings) -> int:
-    """Label what the settings name, write the result files, and return the exit code.
+    """Label the inputs of the settings, write the result files, and return the exit code.
 
     Raises:
-        ValueError: a setting names what is not there, or makes no sense.
+        ValueError: a setting is invalid, or names something that does not exist.
         OSError: a result cannot be written; what was done so far is kept.
     """
     limits, output_path = settings.limits, find_output(settings.output_path)
@@ -90,7 +90,7 @@ def aim_at(target_accuracy: float, choice: ChosenModel, limits: Limits) -> Limit
     """Return the limits with the smallest confidence that gave an accuracy on the model's validation pictures."""
     point = confidence_for(load_predictor(choice.path).info.operating_points, target_accuracy)
     tell(
-        f"target_accuracy {target_accuracy}: labelling from a confidence of {point.confidence:.4f} on; of the model's "
+        f"target_accuracy {target_accuracy}: labelling from a confidence of {point.confidence:.4f}; on the model's "
         f"validation pictures {point.accuracy:.2%} of the labels were right and {1 - point.share:.0%} were left unsure"
     )
     return replace(limits, min_confidence=point.confidence)
@@ -118,8 +118,8 @@ def start_engine(
 def describe(inputs: Inputs, choice: ChosenModel, limits: Limits, detector: Detector | None) -> dict[str, Any]:
     """Return the head of the log: what makes the records of two runs comparable."""
     decided = asdict(limits)
-    del decided["min_confidence"]  # decides anew about records that there are
-    del decided["max_seconds"]  # of a file that is labelled it says nothing
+    del decided["min_confidence"]  # is applied again to existing records
+    del decided["max_seconds"]  # has no effect on a file that is labelled
     return {
         "gender_recognizer": version("gender_recognizer"),
         "loader_version": LOADER_VERSION,
@@ -134,10 +134,10 @@ def describe(inputs: Inputs, choice: ChosenModel, limits: Limits, detector: Dete
 def open_log(
     output_path: Path, engine: Engine, head: dict[str, Any], settings: LabelSettings, limits: Limits
 ) -> ResultLog:
-    """Return the log of this run; no file of another kind may be in the place of a result.
+    """Return the log of this run; refuse to overwrite files of other kinds.
 
     Raises:
-        ValueError: there is one, or the place cannot be written to.
+        ValueError: there is such a file, or the place cannot be written to.
     """
     classes = engine.info.classes
     try:
@@ -150,18 +150,18 @@ def open_log(
 
 
 def tell_of_earlier_run(log: ResultLog) -> None:
-    """Say what an earlier run with the same output has left for this one."""
+    """Print what is used of an earlier run with the same output."""
     if log.problem:
         tell(f"starting over: {log.log_path.name} was {log.problem}")
     if log.damaged:
         tell(f"dropped {log.damaged} damaged line{'s' if log.damaged > 1 else ''} of {log.log_path.name}")
     if log.resumed:
-        tell(f"going on after {log.resumed} files of an earlier run; resume=false starts over")
+        tell(f"continuing after {log.resumed} files of an earlier run; resume=false starts over")
 
 
 def label(engine: Engine, settings: LabelSettings, files: Iterable[File], log: ResultLog) -> bool:
-    """Label the files that are not in the log yet; says whether nobody stopped it with Ctrl-C."""
-    hidden = True if sys.stderr is None else None  # None: where it is no terminal
+    """Label the files that are not in the log yet; return False if Ctrl-C stopped it."""
+    hidden = True if sys.stderr is None else None  # None: hidden where it is not a terminal
     try:
         with tqdm(desc="labelling", unit="img", disable=hidden) as bar:
             if not bar.disable and "://" not in settings.input_dir[0]:
@@ -176,12 +176,12 @@ def label(engine: Engine, settings: LabelSettings, files: Iterable[File], log: R
 
 def count(files: Iterable[File], bar: tqdm) -> None:
     """Tell a progress bar how many files there are, while they are being labelled."""
-    with suppress(ValueError):  # a folder that has gone; the run itself says so
+    with suppress(ValueError):  # a folder that was removed; the run itself reports it
         bar.total = sum(1 for _ in files)
 
 
 def finish(log: ResultLog, inputs: Inputs, formats: list[str], complete: bool) -> int:
-    """Write the result files, say what became of the files, and return the exit code."""
+    """Write the result files, print a summary, and return the exit code."""
     try:
         summary = log.finish(formats, complete)
     except KeyboardInterrupt:
@@ -190,7 +190,7 @@ def finish(log: ResultLog, inputs: Inputs, formats: list[str], complete: bool) -
         for line in summary.lines(log.path, inputs.ignored, inputs.ignored_endings):
             tell(line)
     if not complete:
-        tell("stopped before the end; the same command goes on from here")
+        tell("stopped before the end; the same command continues from here")
         return STOPPED
     return SOME_FAILED if summary.statuses[FAILED] else DONE
 
@@ -198,5 +198,5 @@ def finish(log: ResultLog, inputs: Inputs, formats: list[str], complete: bool) -
 def tell(message: str) -> None:
     """Print a line for the user, to standard error if there is one; results are files."""
     if sys.stderr is not None:
-        with suppress(OSError, ValueError):  # it has been closed: no reason to stop
+        with suppress(OSError, ValueError):  # standard error was closed: no reason to stop
             print(message.encode(errors="backslashreplace").decode(), file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The settings of the command `label`. Imports nothing that takes time."""
+"""The settings of the command `label`. Imports nothing slow."""
 
 from dataclasses import dataclass, field
 
@@ -17,7 +17,7 @@ class EngineSettings:
     name: str = "local"
 
     def __post_init__(self) -> None:
-        """Refuse an engine that there is not."""
+        """Refuse an unknown engine."""
         if self.name not in ("local", "ray"):
             raise ValueError(f"engine is {self.name}; expected local or ray")
 
@@ -28,7 +28,7 @@ class RaySettings:
 
     Attributes:
         address: of a running Ray cluster, as host:port, or auto to find it; None to start one on this machine.
-        listen: let a cluster that is started here listen on addresses that other machines reach.
+        listen: let a cluster that is started here listen on addresses that other machines can reach.
     """
 
     address: str | None = None
@@ -45,17 +45,17 @@ class LabelSettings:
 
     Saves process_results.json, {"img_1.jpg": "male", ...}, beside process.py or at output_path, and next to it
     process_results.jsonl with one record for each file: status, label, probability, and why a file has no label.
-    A run that was interrupted goes on where it was when the same command is given again; resume=false starts over.
+    An interrupted run continues when the same command is given again; resume=false starts over.
     A file of another kind at output_path is never overwritten. engine=ray labels on a Ray cluster, also s3:// and
-    gs:// folders; unless ray.address names one it starts a cluster that this machine alone reaches.
+    gs:// folders; unless ray.address names one, it starts a cluster that only this machine can reach.
 
     Attributes:
         input_dir: folders (with their sub-folders), pictures, and .txt lists with one path per line. With one folder
-            names in the results are relative to it, with several inputs to the folder that they have in common.
+            names in the results are relative to it, with several inputs to their common folder.
         output_path: of the JSON, or a folder for it, which is made if it ends with /; null = process_results.json
             beside process.py.
-        formats: of json, jsonl, csv: the result files to leave.
-        resume: go on where an interrupted run stopped; false = start over.
+        formats: the result files to write, of json, jsonl, csv.
+        resume: continue where an interrupted run stopped; false = start over.
         model_path: .onnx or .ckpt file; null = the bundled model, latest = the best checkpoint of the newest run.
         outputs: where training runs are, for latest.
         device: auto, cpu or cuda.
@@ -70,13 +70,13 @@ class LabelSettings:
         min_contrast: range of values, of 255, below which a picture is "blank"; 0 = label those too.
         max_pixels: width x height above which a picture is not decoded.
         max_file_size: length in bytes above which a file is not opened.
-        max_seconds: time that a file may take; the worker that reads it is ended then, and the file is "failed".
+        max_seconds: time limit for a file, after which its worker is ended and the file is "failed".
         allow_truncated: label what there is of a file that ends too early.
         follow_links: follow links to folders and out of the folder.
-        sniff: also look into files whose endings are unknown or missing, and label those that are pictures.
+        sniff: also label files whose endings are unknown or missing if their content is a picture's.
         engine: local = processes on this machine; ray = a Ray cluster.
         ray: options of engine=ray: ray.address of a running cluster, as host:port, or auto to find it; ray.listen=true
-            lets a cluster that is started here listen on addresses that other machines reach.
+            lets a cluster that is started here listen on addresses that other machines can reach.
 
     Exit code: 0 all files done, 1 internal error, 2 wrong usage or nothing to label, 3 finished but some files failed,
     130 stopped with Ctrl-C.
@@ -124,10 +124,10 @@ class LabelSettings:
 
     @property
     def limits(self) -> Limits:
-        """What is read and what is decided.
+        """Limits on what is read, and thresholds for the decision.
 
         Raises:
-            ValueError: a value makes no sense.
+            ValueError: a value is invalid.
         """
         names = Limits.__dataclass_fields__
         return Limits(**{name: getattr(self, name) for name in names})

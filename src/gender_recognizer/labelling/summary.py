@@ -1,4 +1,4 @@
-"""How many files came to what, and the sentences about it."""
+"""Count results, and describe the counts in sentences."""
 
 from collections import Counter
 from pathlib import Path
@@ -6,14 +6,14 @@ from pathlib import Path
 from gender_recognizer.labelling.records import BLANK, FAILED, LABELLED, NO_FACE, TOO_SMALL, UNSURE, Record
 
 SHOWN = 20
-"""How many failures, and how many ignored endings, are named."""
+"""The number of failures, and of ignored endings, that are listed."""
 
 
 class Summary:
-    """How many pictures or faces came to what, in how many files, and the first failures."""
+    """Counts of statuses and labels, the number of files, and the first failures."""
 
     def __init__(self) -> None:
-        """Start at nothing."""
+        """Start with no records."""
         self.statuses: Counter[str] = Counter()
         self.labels: Counter[str] = Counter()
         self.files = 0
@@ -29,18 +29,18 @@ class Summary:
             self.failures.append(record)
 
     def lines(self, output_path: Path, ignored: int = 0, endings: dict[str, int] | None = None) -> list[str]:
-        """Return what the user is told at the end.
+        """Return the lines of the summary at the end of a run.
 
         Args:
             output_path: of the JSON file.
             ignored: number of files and folders that were left out.
-            endings: how many of them had which ending.
+            endings: their number by ending.
         """
         lines = [f"failed: {record.file!r}: {record.reason}" for record in self.failures]
         if hidden := self.statuses[FAILED] - len(self.failures):
             lines.append(f"... and {hidden} more, listed in {output_path.with_suffix('.jsonl').name}")
         if endings:
-            lines.append(f"ignored, as their endings are not those of pictures: {_count(endings)}")
+            lines.append(f"ignored because their endings are not those of pictures: {_count(endings)}")
         labels = ", ".join(f"{count} {label}" for label, count in sorted(self.labels.items())) or "none"
         parts = [f"{self.statuses[LABELLED]} labelled ({labels})"]
         for status in (UNSURE, TOO_SMALL, BLANK, NO_FACE):

@@ -1,7 +1,7 @@
-"""One process that reads files for another one, and can be ended from there whatever it is at.
+"""Processes that read files for another one, which can end them whatever they are doing.
 
-A file may kill the process that reads it, hold it for hours or take all memory. The process notes in shared memory at
-which file it is and since when; the other one looks at that, ends it, and starts it again for the other files.
+A file may kill the process that reads it, keep it busy for hours or take all memory. The process notes in shared memory
+which file it is reading and since when; the other one watches that, ends it, and starts it again for the other files.
 """
 
 import mmap
@@ -21,14 +21,14 @@ from typing import Any, NamedTuple, Protocol
 from gender_recognizer.labelling.records import Limits
 
 _BETWEEN = -1.0
-"""What stands for the number of the file while the process is at none."""
+"""In place of the number of a file while the process is reading none."""
 
 
 class Task(Protocol):
-    """What a process does with batches."""
+    """The work of a process on batches."""
 
     def __call__(self, batch: list[Any], note: Callable[[int], None]) -> list[Any]:
-        """Return what becomes of a batch.
+        """Return the results for a batch.
 
         Args:
             batch: items.
@@ -38,16 +38,16 @@ class Task(Protocol):
 
 
 Start = Callable[[], tuple[Task, Any]]
-"""Makes a task, and what `WorkerProcess.wait` answers."""
+"""Makes a task, and the answer of `WorkerProcess.wait`."""
 
 
 class Lost(NamedTuple):
     """Why a batch has no result.
 
     Attributes:
-        position: number of the item at which the process was; None if it was at none.
+        position: number of the item that the process was reading; None if it was reading none.
         reason: what happened.
-        is_sure: whether it is the fault of this item, and not of those before it, too.
+        is_sure: whether this item alone is the cause; otherwise items before it may be.
     """
 
     position: int | None
@@ -56,7 +56,7 @@ class Lost(NamedTuple):
 
 
 class WorkerProcess:
-    """A process with a `Task`; one thread at a time may ask it."""
+    """A process with a `Task`; only one thread at a time may use it."""
 
     def __init__(self, start: Start, limits: Limits) -> None:
         """Start the process.
@@ -64,7 +64,7 @@ class WorkerProcess:
         Args:
             start: makes the task, in the process, and an answer for `wait`; it is pickled where processes are not
                 forked. A ValueError that it raises is raised by `wait`.
-            limits: `max_seconds` for each item; the memory that the process may take follows from the others.
+            limits: `max_seconds` for each item; the memory limit of the process follows from the others.
         """
         self._limits = limits
         self._answer: Any = None
@@ -94,7 +94,7 @@ class WorkerProcess:
         return self._answer
 
     def ask(self, batch: Sequence[Any]) -> Any:
-        """Return what the task makes of a batch, or a `Lost`; after that the process is gone.
+        """Return the task's results for a batch, or a `Lost`, after which the process is gone.
 
         Raises:
             ValueError: that `start` raised.
@@ -109,13 +109,13 @@ class WorkerProcess:
                     return self._lose(f"took longer than {self._limits.max_seconds:g} s", True)
             answer = self._connection.recv()
         except (EOFError, OSError):
-            return self._lose("the process that read it died: broken, or too large for the memory", False)
+            return self._lose("the process that read it died: the file is broken, or too large for the memory", False)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
     def kill(self) -> None:
-        """End the process at once; who waits for its answer gets a `Lost`."""
+        """End the process at once; a thread that waits for its answer gets a `Lost`."""
         self._process.kill()
 
     def _lose(self, reason: str, is_sure: bool) -> Lost:
@@ -127,7 +127,7 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int | None:
-        """The number of the process."""
+        """The process id."""
         return self._process.pid
 
     def _position(self) -> int | None:
@@ -135,7 +135,7 @@ class WorkerProcess:
         return None if position == _BETWEEN else int(position)
 
     def _patience(self) -> float:
-        """Return for how many seconds there is nothing to look at."""
+        """Return the seconds until the time limit has to be checked again."""
         position, since = memoryview(self._progress).cast("B").cast("d")
         if position == _BETWEEN:
             return self._limits.max_seconds
@@ -144,7 +144,7 @@ class WorkerProcess:
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Keep Ctrl-C from a process until it has said that it ignores it; a fork inherits what is held back."""
+    """Block Ctrl-C in a new process until it ignores the signal; a fork inherits blocked signals."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -162,8 +162,8 @@ def _note(progress: Any, position: int) -> None:
 
 
 def _serve(start: Start, limits: Limits, connection: Connection, progress: Any) -> None:
-    """Answer batches until the other process ends; what this process runs."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the other process to handle
+    """Answer batches until the other process ends; the main function of the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other process handles Ctrl-C
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     _end_with_parent()
@@ -197,18 +197,18 @@ def _end_with_parent() -> None:
 
 
 BYTES_A_PIXEL = 24
-"""Memory for each pixel of the largest picture: six layers of four bytes, such as a float TIFF or a PNG with
-transparency takes for a moment while it becomes RGB."""
+"""Bytes of memory for each pixel of the largest picture: six layers of four bytes, which a float TIFF or a PNG with
+transparency needs briefly while it becomes RGB."""
 
 
 def limit_memory(limits: Limits) -> None:
-    """Let this process take what the largest file that the limits allow needs, and no more.
+    """Limit the memory of this process to the need of the largest file that the limits allow.
 
-    The limit is `RLIMIT_DATA`, which counts memory that is written to. `RLIMIT_AS` would count the address space, too,
-    of which the C library and ONNX Runtime set much more aside than they use; watching the memory from outside (PSS)
-    would be too late for what takes gigabytes in a second.
+    The limit is `RLIMIT_DATA`, which counts memory that is written to. `RLIMIT_AS` would count the address space as
+    well, of which the C library and ONNX Runtime reserve much more than they use; watching the memory from outside
+    (PSS) would be too late for a file that takes gigabytes in a second.
     """
-    if sys.platform != "linux":  # elsewhere the system does not hold to it
+    if sys.platform != "linux":  # other systems do not enforce it
         return
     import resource
 
@@ -221,7 +221,7 @@ def limit_memory(limits: Limits) -> None:
 
 
 class Crew:
-    """Worker processes for as many threads; one that a file has ended is started again."""
+    """Worker processes for the same number of threads; one that a file has ended is started again."""
 
     def __init__(self, start: Start, limits: Limits, num_workers: int) -> None:
         """Start the processes, as `WorkerProcess` does."""
@@ -236,18 +236,18 @@ class Crew:
 
     @property
     def pids(self) -> list[int | None]:
-        """The numbers of the processes."""
+        """The process ids."""
         return [worker.pid for worker in self._workers]
 
     def ask(self, batch: Sequence[Any], fail: Callable[[Any, str], Any]) -> list[Any]:
-        """Return what an idle process makes of a batch.
+        """Return an idle process's results for a batch.
 
-        When an item takes too long, the others are read without it; one at which the process died is read once more
-        alone, as it may not be its fault.
+        When an item takes too long, the others are read without it; an item during which the process died is read once
+        more alone, as another may have been the cause.
 
         Args:
             batch: items.
-            fail: returns what becomes of an item that cannot be read, and why.
+            fail: returns the result for an item that cannot be read, given the reason.
 
         Raises:
             EOFError: the crew was closed.
@@ -283,7 +283,7 @@ class Crew:
             self._workers[number] = WorkerProcess(self._start, self._limits)
 
     def close(self) -> None:
-        """End the processes at once, whatever they are at."""
+        """End the processes at once, whatever they are doing."""
         with self._lock:
             self._closed = True
         for worker in self._workers:

@@ -1,4 +1,4 @@
-"""What every network says of itself, and what all of them begin with.
+"""The interface of all networks, and the normalisation that they begin with.
 
 Contract: uint8 or float images `(N, 3, H, W)` in 0..255 go in, logits `(N, num_classes)` come out; normalisation is
 part of the network.
@@ -14,13 +14,13 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 class FaceNetwork(nn.Module):
-    """The base of all networks: features of pictures, and a head that makes logits of them.
+    """The base of all networks: features of pictures, and a head that turns them into logits.
 
     A network sets `num_features` and `head` in its `__init__` and writes `forward_features`.
 
     Attributes:
         num_features: length of the features of one picture.
-        head: makes logits `(N, num_classes)` of features `(N, num_features)`.
+        head: turns features `(N, num_features)` into logits `(N, num_classes)`.
     """
 
     num_features: int
@@ -56,7 +56,7 @@ class FaceNetwork(nn.Module):
 
 
 class Normalize(nn.Module):
-    """Bring pixels of 0..255 to about mean 0 and standard deviation 1, so that callers need not know how."""
+    """Bring pixels of 0..255 to about mean 0 and standard deviation 1, so that callers need not do it."""
 
     gain: Tensor
     offset: Tensor

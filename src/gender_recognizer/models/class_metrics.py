@@ -1,4 +1,4 @@
-"""Metrics of training: a class that a part lacks has none, and averages leave it out."""
+"""Metrics of training: a class without pictures in a part has no metrics, and averages leave it out."""
 
 import torch
 from torch import Tensor, nn

@@ -13,10 +13,10 @@ def check_classes(classes: Any, name: str = "classes", least: int = 2) -> list[s
     Args:
         classes: a list or tuple of different names. Each is the name of a folder.
         name: of the option or field, for the message.
-        least: how many there must be; to look at pictures one is enough.
+        least: how many there must be; one is enough to check pictures.
 
     Raises:
-        ValueError: it is no list, has too few names, one twice, or one that cannot name a folder.
+        ValueError: it is not a list, has too few names, one twice, or one that cannot name a folder.
     """
     if isinstance(classes, str) or not isinstance(classes, Sequence):
         raise ValueError(f"{name} is {_shown(classes)}; expected a list of names such as [female,male]")
@@ -34,7 +34,7 @@ def _check_name(value: Any, name: str) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
-        raise ValueError(f"{name} has {_shown(value)}, which is no name; put names in quotes")
+        raise ValueError(f"{name} has {_shown(value)}, which is not a name; put names in quotes")
     if not value.strip() or value != value.strip() or len(value) > MAX_LENGTH:
         raise ValueError(
             f"{name} has {_shown(value)}; expected 1 to {MAX_LENGTH} characters without spaces at the ends"

@@ -25,13 +25,13 @@ logger = logging.getLogger(__name__)
 
 
 class TrainingBatch(NamedTuple):
-    """What a training step learns from.
+    """The inputs of a training step.
 
     Attributes:
         images: `(N, 3, 100, 80)` in 0..255.
         targets: int64 `(N,)`.
-        frames: `(N, 4)`, where in the images the pictures as they were lie, as `framing` describes it, if known.
-        guidance: `(N, num_classes + teacher_features)`, teachers' logits and features, if there are any.
+        frames: `(N, 4)`, where the unchanged pictures lie in the images (see `framing`); None if unknown.
+        guidance: `(N, num_classes + teacher_features)`, teachers' logits and features; None without teachers.
     """
 
     images: Tensor
@@ -41,7 +41,7 @@ class TrainingBatch(NamedTuple):
 
 
 class GenderClassifier(lightning.LightningModule):
-    """A network that tells classes apart, with all that is needed to train it.
+    """A network with everything that is needed to train it as a classifier.
 
     Its hyperparameters are plain values, so that a checkpoint loads without executing code.
     """
@@ -72,7 +72,7 @@ class GenderClassifier(lightning.LightningModule):
             warmup_fraction: share of all steps in which the learning rate rises; it then falls as a cosine.
             frame_weight: weight of the error of frames, for networks that find the face.
             teacher_share: share of the target that is the teachers' probability instead of the label.
-            teacher_features: number of features of the teachers that the network learns to predict; 0 for none.
+            teacher_features: number of the teachers' features that are predicted from the network's own; 0 for none.
             feature_weight: weight of the error in predicting them.
             image_size: (height, width) of the pictures; travels in the checkpoint.
             loader_version: version of the loader of the pictures; travels in the checkpoint.
@@ -89,11 +89,11 @@ class GenderClassifier(lightning.LightningModule):
         metrics = training_metrics(classes)
         self.metrics = nn.ModuleDict({f"{stage}_metrics": metrics.clone(prefix=f"{stage}/") for stage in STAGES})
         self.outputs: dict[str, list[tuple[Tensor, Tensor]]] = {stage: [] for stage in STAGES}
-        self.scaling = Scaling()  # of evaluation alone: that of the checkpoint that was loaded
+        self.scaling = Scaling()  # used in evaluation only: that of the loaded checkpoint
         self.warned: set[str] = set()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over what a checkpoint says beside the weights, and give weights of earlier versions today's names."""
+        """Read what a checkpoint holds besides the weights, and rename weights of earlier versions."""
         self.scaling = read_scaling(checkpoint)
         for part in ("state_dict", "current_model_state"):  # the second is that of an average in training
             if part in checkpoint:
@@ -107,7 +107,7 @@ class GenderClassifier(lightning.LightningModule):
         return renamed | {name.replace("telling.", "teacher_layer.", 1): value for name, value in others.items()}
 
     def on_fit_start(self) -> None:
-        """Train on logits as they are, also when training goes on from a checkpoint that has been calibrated."""
+        """Train on logits as they are, also when training resumes from a calibrated checkpoint."""
         self.scaling = Scaling()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ class GenderClassifier(lightning.LightningModule):
         loss = nn.functional.cross_entropy(logits, targets, label_smoothing=self.hparams["label_smoothing"])
         if guidance is not None:
             loss = self._guided_loss(loss, logits, features, guidance)
-        if found:  # pictures that nothing moved are where they were
+        if found:  # unmoved pictures keep their frame
             frames = torch.zeros_like(found[0]) if frames is None else frames
             loss = loss + self.hparams["frame_weight"] * frame_loss(found, frames)
         self.outputs["train"].append((logits.detach(), targets))
@@ -146,7 +146,7 @@ class GenderClassifier(lightning.LightningModule):
 
     def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str) -> Tensor:
         images, targets = batch
-        # Full precision whatever the trainer's: a score must be that of the model that is shipped.
+        # Full precision whatever the trainer's: scores must be those of the model that is shipped.
         with torch.autocast(self.device.type, enabled=False):
             logits = self.scaling(self(images))
         self.outputs[stage].append((logits, targets))
@@ -177,7 +177,7 @@ class GenderClassifier(lightning.LightningModule):
         absent = [name for name in self.hparams["classes"] if f"{stage}/acc_{name}" not in values]
         if absent and stage not in self.warned and self.trainer.is_global_zero:
             self.warned.add(stage)
-            logger.warning("the %s pictures have none of %s: no accuracy of it", stage, ", ".join(absent))
+            logger.warning("the %s part has no pictures of %s: no accuracy is given for it", stage, ", ".join(absent))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW and a schedule per step: warm-up, then decay to about zero, both as a cosine (`OneCycleLR`)."""
@@ -198,13 +198,13 @@ class GenderClassifier(lightning.LightningModule):
 
 
 def frame_loss(found: Sequence[Tensor], frames: Tensor) -> Tensor:
-    """Return the error of frames: absolute where it is large, squared below 0.1.
+    """Return the smooth L1 loss of frames (squared below 0.1, absolute above).
 
-    It is the mean over pictures and the sum over the steps in which a network finds the face.
+    It is the mean over pictures, summed over the steps in which a network finds the face.
 
     Args:
-        found: float `(N, 4)` for each step, in what the frames before it show.
-        frames: `(N, 4)`, the true ones, in the whole picture.
+        found: float `(N, 4)` for each step, relative to the frames before it.
+        frames: `(N, 4)`, the true ones, relative to the whole picture.
     """
     loss = frames.new_zeros(())
     for step in found:

@@ -1,4 +1,4 @@
-"""What the curves and bars of some predictions are drawn from: ranks, counts of labels, bins of confidence."""
+"""The numbers behind the curves and bars of some predictions: ranks, counts of labels, bins of confidence."""
 
 import numpy as np
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 MIN_SCORE = 0.6
-"""Score in [0, 1] that a face needs. In the table above 0.3 found 0.7 points more and made 12.4 % false boxes, 0.8
+"""Least score, in [0, 1], of a face. In the table above 0.3 found 0.7 points more and made 12.4 % false boxes, 0.8
 found 3.0 points fewer and made 4.7 %."""
 
 CROP_SCALE = 1.0
@@ -54,17 +54,17 @@ between eyes and mouth (standard deviation 0.05 across and 0.03 down; of its dis
 
 The training pictures were turned until the eyes were level, so faces are turned, too: of faces tilted by 25 to 35
 degrees this had 89.0 % right instead of 79.2 (1,943 pictures; in the true squares 91.0), and at 0 degrees it costs less
-than the measurement tells (89.4 instead of 90.2 %, at 1.05 90.5 instead of 89.8 %).
+than this measurement suggests (89.4 instead of 90.2 %, at 1.05 90.5 instead of 89.8 %).
 """
 
 CROP_DROP = 0.015
 """How far below the middle between eyes and mouth the centre of the square lies, as a share of its side."""
 
 TILE = 640
-"""Side in pixels of the square that the network takes."""
+"""Side in pixels of the square that is the network's input."""
 
 MAX_SMALL = 128
-"""Longer side in pixels of the largest face that is looked for in tiles; tiles overlap by as much."""
+"""Longer side in pixels of the largest face that is searched for in tiles; tiles overlap by as much."""
 
 LONGEST = (640, 1280, 2560)
 """Longer sides in pixels to which a photograph is brought: whole first, then in tiles, to find small faces."""
@@ -99,11 +99,11 @@ class Detector(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Differs from that of what finds other faces: records of a run are used by the next if it is the same."""
+        """Identifies what it finds: a run uses the records of an earlier one only if both have the same fingerprint."""
 
     @property
     def longest(self) -> int:
-        """Longer side in pixels of what it needs of a photograph."""
+        """Longer side in pixels at which it needs a photograph."""
 
     @property
     def batch_size(self) -> int:
@@ -116,11 +116,11 @@ class Detector(Protocol):
 def cut_faces(
     detector: Detector, read: Callable[[int | None], Photograph], largest: bool = False
 ) -> tuple[list[Picture], list[list[int]], int]:
-    """Return the faces of a photograph as pictures, their boxes, and how many faces there are.
+    """Return the faces of a photograph as pictures, their boxes, and the number of faces.
 
     Args:
         detector: finds them.
-        read: returns the photograph with at least so many pixels along its longer side, or None for all.
+        read: returns the photograph with at least this many pixels along its longer side; None for all.
         largest: cut out the largest face only.
 
     Raises:
@@ -198,7 +198,7 @@ class YuNet:
         rows = np.concatenate([_decode(stride, *(next(outputs)[0] for _ in range(4))) for stride in _STRIDES])
         rows[:, 1:] += np.tile(np.array(tile.start, np.float32), 7)
         low, high, start, end = rows[:, 1:3], rows[:, 3:5], np.array(tile.start), np.array(tile.start) + tile.image.size
-        if tile.image.size != tile.of:  # each small face is whole in one of the tiles, the others have been seen
+        if tile.image.size != tile.of:  # each small face is whole in one of the tiles, larger ones were found before
             cut = ((low < start + 1) & (start > 0)) | ((high > end - 1) & (end < tile.of))
             rows = rows[((high - low).max(axis=1) <= MAX_SMALL) & ~cut.any(axis=1)]
         rows[:, 1:] /= tile.scale
@@ -222,7 +222,7 @@ class _Tile(NamedTuple):
 
 
 def _tiles(image: Image.Image) -> Iterator[_Tile]:
-    """Yield a photograph as a whole, and larger in overlapping tiles, as far as it has so many pixels."""
+    """Yield a photograph as a whole and, if it has enough pixels, enlarged in overlapping tiles."""
     longest = max(image.size)
     for side in LONGEST:
         scale = min(1.0, side / longest)
@@ -243,12 +243,12 @@ def _starts(length: int) -> list[int]:
 
 
 def _decode(stride: int, classes: np.ndarray, objects: np.ndarray, boxes: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Return the faces that one of the network's grids tells of.
+    """Return the faces in one of the network's output grids.
 
     Args:
         stride: distance in pixels of the grid's cells.
-        classes: `(cells, 1)`, how surely what is there is a face.
-        objects: `(cells, 1)`, how surely something is there.
+        classes: `(cells, 1)`, probability that the object is a face.
+        objects: `(cells, 1)`, probability that there is an object.
         boxes: `(cells, 4)`, centre from the cell in strides, logarithm of width and height in strides.
         points: `(cells, 10)`, right eye, left eye, nose and corners of the mouth from the cell in strides.
 
@@ -264,7 +264,7 @@ def _decode(stride: int, classes: np.ndarray, objects: np.ndarray, boxes: np.nda
 
 
 def _best(rows: np.ndarray) -> list[int]:
-    """Return the rows that stay when, of two boxes that share half of the smaller one, the better one does."""
+    """Return the rows that non-maximum suppression keeps: of two boxes that share half of the smaller, the better."""
     low, high = rows[:, 1:3], rows[:, 3:5]
     areas = (high - low).prod(axis=1)
     order, kept = np.lexsort((rows[:, 2], rows[:, 1], -rows[:, 0])), []
@@ -281,7 +281,7 @@ def _to_face(row: np.ndarray) -> Face:
     low, high, eye, other_eye, _, *mouth = row[1:].astype(float).reshape(7, 2)
     eyes, middle = (eye + other_eye) / 2, (mouth[0] + mouth[1]) / 2
     across, down = other_eye - eye, middle - eyes
-    tilt = math.atan2(across[1] - down[0], across[0] + down[1])  # the eyes of a profile alone would tell it badly
+    tilt = math.atan2(across[1] - down[0], across[0] + down[1])  # from the eyes of a profile alone it would be poor
     side = CROP_SCALE * math.sqrt((high - low).prod())
     drop = CROP_DROP * side * np.array([-math.sin(tilt), math.cos(tilt)])
     x, y = (eyes + middle) / 2 + drop

@@ -1,7 +1,7 @@
 """A larger network that starts from weights trained to recognise people: the teacher of the small one.
 
 The architecture and the weights are dlib's face recognition network (King, dlib.net, weights under CC0), as the
-package `face-recognition-models` carries them. It knows faces before it sees the first label.
+package `face-recognition-models` carries them. It has learned faces before it sees the first label.
 """
 
 import re
@@ -19,7 +19,7 @@ from gender_recognizer.models.base import FaceNetwork
 PACKAGE = "face_recognition_models"
 _FILE = "dlib_face_recognition_resnet_model_v1.dat"
 SIDE = 150
-"""Height and width in pixels at which it looks at pictures."""
+"""Height and width in pixels of its input."""
 
 _MEAN = (122.782, 117.001, 104.298)
 _STAGES = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))
@@ -28,7 +28,7 @@ _STAGES = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))
 class ConvAffine(nn.Module):
     """Convolution and, in place of batch normalisation, a factor and an offset for each channel.
 
-    As in dlib, strided convolutions see no border.
+    As in dlib, strided convolutions are not padded.
     """
 
     def __init__(self, channels: int, out_channels: int, size: int, stride: int) -> None:
@@ -38,13 +38,13 @@ class ConvAffine(nn.Module):
         self.offset = nn.Parameter(torch.zeros(out_channels))
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Return `(N, out_channels, H', W')`; factors on weights, not on maps: a step takes a quarter less time."""
+        """Return `(N, out_channels, H', W')`; factors multiply weights, not maps: a quarter less time."""
         weight = self.conv.weight * self.factor.view(-1, 1, 1, 1)
         return functional.conv2d(maps, weight, self.offset, self.conv.stride, self.conv.padding)
 
 
 class PaddedResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut without weights, which zeros fill up where it is smaller."""
+    """Two 3x3 convolutions beside a shortcut without weights, padded with zeros where it is smaller."""
 
     def __init__(self, channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -63,8 +63,8 @@ class PaddedResidualBlock(nn.Module):
 class FaceResNet(FaceNetwork):
     """dlib's residual network of 29 convolutions: 5.6 million parameters.
 
-    It was trained on squares of 150 pixels; pictures of 100x80 are brought to that size first, which undoes their
-    squeeze.
+    It was trained on squares of 150 pixels; pictures of 100x80 are brought to that size first, which restores their
+    proportions.
     """
 
     mean: Tensor

@@ -14,11 +14,13 @@ FRAME_SIZE = 4
 """Numbers of a frame."""
 
 _LARGEST = 4.0
-"""Of each number of a frame, either way: 54 times the picture's size, or two pictures away."""
+"""Largest absolute value of each number of a frame: 54 times the picture's size, or two pictures away."""
 
 
 def crop_frames(images: Tensor, frames: Tensor) -> Tensor:
-    """Return what frames show, float `(N, 3, H, W)`, interpolated linearly; outside the picture its edge goes on.
+    """Return the contents of frames, float `(N, 3, H, W)`, interpolated linearly.
+
+    Beyond the picture its edge is repeated.
 
     Args:
         images: float `(N, 3, H, W)`.
@@ -31,7 +33,7 @@ def crop_frames(images: Tensor, frames: Tensor) -> Tensor:
 
 
 def _interpolation(centre: Tensor, size: Tensor, count: int) -> Tensor:
-    """Return matrices `(N, 1, count, count)` that take lines of pixels to those of a part of them.
+    """Return matrices `(N, 1, count, count)` that resample lines of pixels to a part of them.
 
     Args:
         centre: `(N,)`, of the part, in -1..1.
@@ -48,13 +50,13 @@ def _interpolation(centre: Tensor, size: Tensor, count: int) -> Tensor:
 def limit_frames(frames: Tensor) -> Tensor:
     """Return frames `(N, 4)` no larger, smaller or farther away than makes sense.
 
-    A network that has hardly learned can give numbers so large that their exponential overflows.
+    A barely trained network can predict values whose exponential overflows.
     """
     return frames.clamp(-_LARGEST, _LARGEST)
 
 
 def combine_frames(outer: Tensor, inner: Tensor) -> Tensor:
-    """Return frames `(N, 4)` in the picture, from frames `inner` in what the frames `outer` show of it."""
+    """Return frames `(N, 4)` relative to the picture, from frames `inner` relative to the frames `outer`."""
     x, y, log_size, log_aspect = outer.unbind(dim=1)
     inner_x, inner_y, inner_log_size, inner_log_aspect = inner.unbind(dim=1)
     x, y = x + (log_size - log_aspect).exp() * inner_x, y + log_size.exp() * inner_y
@@ -62,7 +64,7 @@ def combine_frames(outer: Tensor, inner: Tensor) -> Tensor:
 
 
 def frames_within(frames: Tensor, outer: Tensor) -> Tensor:
-    """Return what `combine_frames(outer, ...)` makes `frames` of: frames `(N, 4)` in what the frames `outer` show."""
+    """Invert `combine_frames`: return `frames`, `(N, 4)`, relative to the frames `outer`."""
     _, _, log_size, log_aspect = outer.unbind(dim=1)
     off_x, off_y, log_zoom, log_stretch = (frames - outer).unbind(dim=1)
     off_x, off_y = off_x * (log_aspect - log_size).exp(), off_y * (-log_size).exp()
@@ -84,7 +86,7 @@ def frame_maps(frames: Tensor, tilt: Tensor) -> Tensor:
 
 
 def inverse_maps(maps: Tensor) -> Tensor:
-    """Return the maps `(N, 2, 3)` that lead back."""
+    """Return the inverse maps, `(N, 2, 3)`."""
     (a, b), (c, d) = maps[:, 0, :2].unbind(1), maps[:, 1, :2].unbind(1)
     linear = torch.stack([d, -b, -c, a], dim=1).view(-1, 2, 2) / (a * d - b * c).view(-1, 1, 1)
     return torch.cat([linear, -linear @ maps[:, :, 2:]], dim=2)

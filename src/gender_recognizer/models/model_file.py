@@ -1,10 +1,9 @@
-"""Trained models as files: what they must carry, how they are found, saved and loaded without executing code.
+"""Find, load and save trained models; loading never executes code from the file.
 
-This module imports torch only inside the functions that need it: labelling with an ONNX model does without.
+This module imports torch only inside the functions that need it: labelling with an ONNX model does not need it.
 """
 
 import inspect
-import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from gender_recognizer.models.calibration import fit_scaling, operating_points
 from gender_recognizer.models.checkpoint_check import OTHER_VERSION, check_network, read_checkpoint, teacher_features
 from gender_recognizer.models.model_info import METADATA_KEY, ModelInfo, carried, read_info
+from gender_recognizer.pictures.writing import replacing
 
 if TYPE_CHECKING:
     from gender_recognizer.models.classifier import GenderClassifier
@@ -106,11 +106,11 @@ def best_checkpoint(run_dir: Path) -> Path:
 
 
 def load_classifier(path: Path) -> "tuple[GenderClassifier, ModelInfo]":
-    """Return the classifier of a `.ckpt` in evaluation mode, on the CPU, and what the file says of it.
+    """Return the classifier of a `.ckpt` in evaluation mode, on the CPU, and its metadata.
 
     Raises:
-        ValueError: the file is no checkpoint of ours, would run code, or was made for other pictures or by another
-            version.
+        ValueError: the file is not a checkpoint of this package, would run code, or was made for other pictures or by
+            another version.
     """
     from gender_recognizer.models.classifier import GenderClassifier
 
@@ -143,10 +143,10 @@ def save_checkpoint(classifier: "GenderClassifier", info: ModelInfo, path: Path)
 
 
 def calibrate_checkpoint(path: Path, images: np.ndarray, targets: np.ndarray) -> ModelInfo:
-    """Fit the scaling of logits and the operating points of a `.ckpt`, write them into it, and return what it says.
+    """Fit the scaling of logits and the operating points of a `.ckpt`, write them into it, and return its metadata.
 
     Args:
-        path: of a checkpoint, also one with the optimizer's state.
+        path: of a checkpoint, with or without the optimizer's state.
         images: uint8 `(N, 100, 80, 3)`, pictures that did not train it.
         targets: int `(N,)`.
     """
@@ -160,7 +160,6 @@ def calibrate_checkpoint(path: Path, images: np.ndarray, targets: np.ndarray) ->
     points = operating_points(scaling(logits).softmax(dim=1).numpy(), targets)
     info = replace(info, **scaling._asdict(), operating_points=tuple(points))
     checkpoint = torch.load(path, map_location="cpu", weights_only=True) | {METADATA_KEY: carried(info)}
-    partial = path.with_suffix(".partial")
-    torch.save(checkpoint, partial)
-    os.replace(partial, path)
+    with replacing(path) as file:
+        torch.save(checkpoint, file)
     return info

@@ -1,4 +1,4 @@
-"""What a model file says of itself, and the check of it: the file may come from anyone."""
+"""The metadata of a model file, and its checks: the file may come from anyone."""
 
 import json
 import math
@@ -14,19 +14,19 @@ from gender_recognizer.pictures.loading import COMPATIBLE_VERSIONS, IMAGE_SIZE, 
 
 METADATA_KEY = "gender_recognizer"
 MAX_METADATA = 1_000_000
-"""Characters of the longest metadata; that of the bundled model has about ten thousand."""
+"""Most characters of metadata; the bundled model has about ten thousand."""
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a model file says of itself.
+    """The metadata of a model file.
 
     Attributes:
         classes: names of the classes, in the order of the probabilities.
-        image_size: (height, width) of the pictures it takes.
+        image_size: (height, width) of the pictures it accepts.
         loader_version: version of the loader that made its training pictures.
         temperature: what the logits are divided by before the softmax, see `calibration.Scaling`.
-        curvature: how much more large logits count.
+        curvature: how strongly large logits are increased, see `calibration.Scaling`.
         version: version of this package that wrote it.
         training_data: folder, or description, of the pictures it was trained on.
         metrics: what was measured at the end of training, by name such as `test/acc`.
@@ -44,13 +44,13 @@ class ModelInfo:
     operating_points: tuple[OperatingPoint, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what makes no sense, and a model for pictures other than what `load_image` makes now.
+        """Refuse invalid values, and a model for pictures other than those that `load_image` makes now.
 
         Raises:
             ValueError: a field has a value of another type or out of its range, or the model is for other pictures.
         """
         if any(not isinstance(name, str) for name in self.classes):
-            raise ValueError("its classes are no list of names")
+            raise ValueError("its classes are not a list of names")
         object.__setattr__(self, "classes", tuple(check_classes(self.classes)))
         _check_texts(self)
         _check_numbers(self)
@@ -69,32 +69,32 @@ class ModelInfo:
 
     @property
     def scaling(self) -> Scaling:
-        """Return what the logits go through before the softmax."""
+        """Return the scaling of the logits before the softmax."""
         return Scaling(self.temperature, self.curvature)
 
 
 def carried(info: ModelInfo) -> dict[str, Any]:
-    """Return what a `.ckpt` says of the model beside its hyperparameters, as plain values."""
+    """Return the metadata that a `.ckpt` holds besides its hyperparameters, as plain values."""
     values = json.loads(json.dumps(asdict(info)))
     del values["classes"]  # one source: the hyperparameters
     return values
 
 
 def parse_info(metadata: Mapping[str, str], path: Path) -> ModelInfo:
-    """Return what the metadata of an ONNX file says of the model.
+    """Return the metadata of an ONNX file.
 
     Raises:
-        ValueError: it was not written by `export_onnx`, is damaged, or for other pictures.
+        ValueError: it was not written by `export_onnx`, is damaged, or is for other pictures.
     """
     if METADATA_KEY not in metadata:
-        raise ValueError(f"'{path}' was not exported by gender_recognizer: it does not say what its classes are")
+        raise ValueError(f"'{path}' was not exported by gender_recognizer: it does not name its classes")
     text = metadata[METADATA_KEY]
     if len(text) > MAX_METADATA:
         raise ValueError(f"'{path}' is refused: its metadata has {len(text)} characters, {MAX_METADATA} are allowed")
     try:
         values = json.loads(text)
     except (ValueError, RecursionError):
-        raise ValueError(f"'{path}' is refused: its metadata is no JSON of gender_recognizer") from None
+        raise ValueError(f"'{path}' is refused: its metadata is not JSON of gender_recognizer") from None
     return read_info(values, path)
 
 
@@ -102,13 +102,13 @@ def read_info(values: Any, path: Path) -> ModelInfo:
     """Return the description in plain values; names that this version does not know are left out.
 
     Raises:
-        ValueError: it is no description of a model, or of one for other pictures; with the path.
+        ValueError: it does not describe a model, or one for other pictures; the message names the path.
     """
     if not isinstance(values, dict) or "classes" not in values:
-        raise ValueError(f"'{path}' is refused: it does not say what its classes are")
+        raise ValueError(f"'{path}' is refused: it does not name its classes")
     for name in ("classes", "image_size", "operating_points"):
         if not isinstance(values.get(name, []), list | tuple):
-            raise ValueError(f"'{path}' is refused: its {name} are no list")
+            raise ValueError(f"'{path}' is refused: its {name} are not a list")
     known = {item.name for item in fields(ModelInfo)}
     try:
         return ModelInfo(**{name: value for name, value in values.items() if name in known})
@@ -124,14 +124,14 @@ def read_scaling(checkpoint: Mapping[str, Any]) -> Scaling:
 
 def _check_texts(info: ModelInfo) -> None:
     if not isinstance(info.version, str) or not info.version.isprintable() or len(info.version) > 50:
-        raise ValueError(f"its version is {ascii(info.version)[:50]}, which is none")
+        raise ValueError(f"its version is {ascii(info.version)[:50]}, which is not a version")
     if not isinstance(info.training_data, str):
-        raise ValueError("its training_data is no text")
+        raise ValueError("its training_data is not text")
 
 
 def _check_numbers(info: ModelInfo) -> None:
     if not _is_number(info.loader_version) or info.loader_version != int(info.loader_version):
-        raise ValueError(f"its loader_version is {ascii(info.loader_version)[:50]}, which is no whole number")
+        raise ValueError(f"its loader_version is {ascii(info.loader_version)[:50]}, which is not a whole number")
     if not _is_number(info.temperature) or info.temperature <= 0:
         raise ValueError(f"its temperature is {ascii(info.temperature)[:50]}; expected a number above 0")
     if not _is_number(info.curvature) or info.curvature < 0:
@@ -139,11 +139,11 @@ def _check_numbers(info: ModelInfo) -> None:
     metrics = info.metrics
     numbers = isinstance(metrics, dict) and all(isinstance(value, int | float) for value in metrics.values())
     if not numbers or not all(isinstance(name, str) for name in metrics):
-        raise ValueError("its metrics are no numbers by name")
+        raise ValueError("its metrics are not named numbers")
 
 
 def _point(point: Any) -> OperatingPoint:
-    """Return an operating point of a list of three numbers in 0..1."""
+    """Return an operating point from a list of three numbers in 0..1."""
     if not isinstance(point, list | tuple) or len(point) != 3 or not all(map(_is_number, point)):
         raise ValueError(f"one of its operating_points is {ascii(point)[:50]}; expected three numbers")
     if not all(0 <= value <= 1 for value in point):

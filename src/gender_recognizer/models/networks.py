@@ -9,7 +9,7 @@ from gender_recognizer.models.smallcnn import SmallCNN
 from gender_recognizer.models.torchvision_network import TorchvisionNetwork, known_names
 
 NETWORKS: dict[str, Callable[..., FaceNetwork]] = {"smallcnn": SmallCNN, "faceresnet": FaceResNet}
-"""Our own networks by name. Any classifier of torchvision is known by its name as well."""
+"""The networks of this package by name. Any classifier of torchvision is known by its name as well."""
 
 
 def build_network(name: str, num_classes: int, **arguments: Any) -> FaceNetwork:
@@ -26,5 +26,5 @@ def build_network(name: str, num_classes: int, **arguments: Any) -> FaceNetwork:
     if name in NETWORKS:
         return NETWORKS[name](num_classes=num_classes, **arguments)
     if name not in (known := known_names()):
-        raise ValueError(f"no network is called '{name}'; known: {', '.join([*NETWORKS, *known])}")
+        raise ValueError(f"there is no network '{name}'; known networks: {', '.join([*NETWORKS, *known])}")
     return TorchvisionNetwork(name, num_classes, **arguments)

@@ -1,6 +1,6 @@
-"""The check of an `.onnx` file: it may come from anyone.
+"""Check an `.onnx` file: it may come from anyone.
 
-Labelling does without the package onnx: what is refused is found in the bytes of the file and by ONNX Runtime.
+Labelling does not need the package onnx: the checks use the bytes of the file and ONNX Runtime.
 """
 
 from pathlib import Path
@@ -9,33 +9,33 @@ from typing import Any
 from gender_recognizer.pictures.loading import IMAGE_SIZE
 
 MAX_BYTES = 2**31
-"""Size of the largest file: a protocol buffer holds no more."""
+"""Size of the largest file: the limit of protocol buffers."""
 
 _OTHER_FILE = b"\n\x08location"
-"""How a tensor begins to say in which other file its values are (`StringStringEntryProto` of ONNX)."""
+"""The bytes with which a tensor names another file that holds its values (`StringStringEntryProto` of ONNX)."""
 
 _LOOPS = (b'"\x04Loop', b'"\x04Scan')
-"""How a node says that it repeats others (`op_type` of `NodeProto`). No network of ours does, and it may never end."""
+"""The bytes of a node that loops (`op_type` of `NodeProto`). No network of this package has one; it may never end."""
 
 
 def read_model(path: Path) -> bytes:
     """Return the content of an `.onnx` file that holds all of its weights.
 
     Raises:
-        ValueError: it is too large for a model, has its weights read from other files, or has loops.
+        ValueError: it is too large for a model, reads weights from other files, or has loops.
     """
     if (size := path.stat().st_size) > MAX_BYTES:
         raise ValueError(f"'{path}' is not an ONNX model: it has {size} bytes, more than a model can have")
     content = path.read_bytes()
     if _OTHER_FILE in content:
-        raise ValueError(f"'{path}' is refused: it has weights read from other files; export it as one file")
+        raise ValueError(f"'{path}' is refused: it reads weights from other files; export it as one file")
     if any(loop in content for loop in _LOOPS):
         raise ValueError(f"'{path}' is refused: it has loops, which may never end")
     return content
 
 
 def check_signature(session: Any, path: Path) -> None:
-    """Refuse a model that does not take pictures as they are loaded, or does not give probabilities.
+    """Refuse a model that does not accept pictures as they are loaded, or does not give probabilities.
 
     Raises:
         ValueError: its input is not uint8 `images` `(N, 100, 80, 3)`, or no output is float32 `probabilities`.
@@ -43,7 +43,7 @@ def check_signature(session: Any, path: Path) -> None:
     taken = [(value.name, value.type, list(value.shape[1:])) for value in session.get_inputs()]
     if taken != [("images", "tensor(uint8)", [*IMAGE_SIZE, 3])]:
         raise ValueError(
-            f"'{path}' is refused: it does not take uint8 'images' (N, {IMAGE_SIZE[0]}, {IMAGE_SIZE[1]}, 3)"
+            f"'{path}' is refused: it does not accept uint8 'images' (N, {IMAGE_SIZE[0]}, {IMAGE_SIZE[1]}, 3)"
         )
     given = {value.name: value.type for value in session.get_outputs()}
     if given.get("probabilities") != "tensor(float)":

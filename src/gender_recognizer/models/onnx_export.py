@@ -1,4 +1,4 @@
-"""Networks as ONNX files, which label without torch: with floats, and with 8-bit integers."""
+"""Export networks as ONNX files, which label without torch: with floats, and with 8-bit integers."""
 
 import json
 from collections.abc import Sequence
@@ -67,7 +67,7 @@ def export_onnx(classifier: GenderClassifier, info: ModelInfo, path: Path) -> No
     assert program is not None  # with dynamo=True there always is one
     model = program.model_proto
     for part in (model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
-        del part.metadata_props[:]  # where in whose folders each line of code is
+        del part.metadata_props[:]  # the places of the code in the exporter's folders
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(asdict(info))})
     onnx.save(model, path)
 
@@ -76,13 +76,13 @@ def quantise_onnx(path: Path, images: np.ndarray, target: Path, exact_parts: Seq
     """Write an `.onnx` file that computes its convolutions with 8-bit integers, about twice as fast on a CPU.
 
     Static quantisation (Jacob et al. 2018): the range of each convolution's input and output is the one that it
-    takes on `images`. Convolutions of less than `MIN_CHANNELS` channels stay as they are.
+    takes on `images`. Convolutions of fewer than `MIN_CHANNELS` channels stay in floating point.
 
     Args:
         path: a file that `export_onnx` wrote.
         images: uint8 `(N, 100, 80, 3)`, some hundred pictures like those of the training.
         target: the file to write.
-        exact_parts: what stays as it is, too: `exact_parts()` of the network in the file.
+        exact_parts: what stays in floating point as well: `exact_parts()` of the network in the file.
     """
     with TemporaryDirectory() as folder:
         prepared = Path(folder, "prepared.onnx")
@@ -103,7 +103,7 @@ def quantise_onnx(path: Path, images: np.ndarray, target: Path, exact_parts: Seq
 
 
 def exact_convolutions(graph: Any, exact_parts: Sequence[str]) -> list[str]:
-    """Return the names of the convolutions that stay as they are: those of the exact parts, and those of few channels.
+    """Return the names of the convolutions that stay in floating point: those of exact parts and those of few channels.
 
     A convolution in the graph is known by its weights: they keep the name that they have in the network.
     """

@@ -14,11 +14,11 @@ from gender_recognizer.pictures.loading import IMAGE_SIZE
 
 _CUDA_PROVIDER = "CUDAExecutionProvider"
 _TOLERANCE = 1e-3
-"""By which the sum of probabilities may differ from 1."""
+"""Largest deviation of the sum of probabilities from 1."""
 
 
 class Predictor(Protocol):
-    """What labelling needs of a model."""
+    """The part of a model that labelling uses."""
 
     info: ModelInfo
 
@@ -46,8 +46,8 @@ class OnnxPredictor:
         content = read_model(path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leaves idle cores to decoding
-        options.log_severity_level = 4  # what fails is raised
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leaves idle cores for decoding
+        options.log_severity_level = 4  # failures are raised instead
         providers = [_CUDA_PROVIDER, "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
         try:
             self.session = onnxruntime.InferenceSession(content, options, providers=providers)
@@ -69,12 +69,12 @@ class TorchPredictor:
         """Load the checkpoint.
 
         Args:
-            path: a `.ckpt` of ours.
+            path: a `.ckpt` made by this package.
             device: of torch, such as `cpu` or `cuda`.
             num_threads: threads that share one call of `predict` on the CPU; None to leave torch's setting.
 
         Raises:
-            ValueError: the file is no checkpoint of ours.
+            ValueError: the file is not a checkpoint made by this package.
         """
         import torch
 
@@ -94,10 +94,10 @@ class TorchPredictor:
 
 
 def check_probe(predictor: Predictor, path: Path) -> None:
-    """Refuse a model that does not give probabilities: of one bright and one dark picture with a slope.
+    """Refuse a model that does not give probabilities for two test pictures, one bright and one dark gradient.
 
     Raises:
-        ValueError: it cannot compute, or what it gives has another shape, is no number, or does not add up to 1.
+        ValueError: it fails, or its results have another shape, are not numbers, or do not add up to 1.
     """
     slope = np.arange(IMAGE_SIZE[0] * IMAGE_SIZE[1] * 3).reshape(1, *IMAGE_SIZE, 3) // 97 % 256
     images = np.concatenate([slope, slope // 4]).astype(np.uint8)
@@ -109,19 +109,19 @@ def check_probe(predictor: Predictor, path: Path) -> None:
     if probabilities.shape != wanted:
         raise ValueError(f"'{path}' is refused: it gives {probabilities.shape} probabilities, not {wanted}")
     if not np.isfinite(probabilities).all():
-        raise ValueError(f"'{path}' is refused: it gives probabilities that are no numbers")
+        raise ValueError(f"'{path}' is refused: its probabilities are not numbers")
     if probabilities.min() < 0 or np.abs(probabilities.sum(axis=1) - 1).max() > _TOLERANCE:
-        raise ValueError(f"'{path}' is refused: what it gives are no probabilities that add up to 1")
+        raise ValueError(f"'{path}' is refused: its results are not probabilities that add up to 1")
 
 
 def _first_line(error: Exception) -> str:
-    """Return what an error says in one short line."""
+    """Return the message of an error as one short line."""
     lines = str(error).splitlines() or [type(error).__name__]
     return ascii(lines[0][:200])[1:-1]
 
 
 class ChosenModel(NamedTuple):
-    """With which file and on which device a model runs, and why."""
+    """The file and the device that a model runs with, and the reason."""
 
     path: Path
     device: str
@@ -152,7 +152,9 @@ def choose_device(path: Path, device: str = "auto") -> ChosenModel:
             return ChosenModel(path, "cpu", "onnxruntime-gpu is not installed")
         twin = checkpoint_beside(path)
         if not twin.is_file():
-            raise ValueError(f"device is 'cuda', but '{path}' needs onnxruntime-gpu for it; or give a .ckpt")
+            raise ValueError(
+                f"device is 'cuda', but '{path}' needs onnxruntime-gpu for it; install that, or give a .ckpt"
+            )
         path = twin
     import torch
 
@@ -164,7 +166,7 @@ def choose_device(path: Path, device: str = "auto") -> ChosenModel:
 
 
 def _is_installed(package: str) -> bool:
-    """Say whether a package is there, without the time that importing it takes."""
+    """Return whether a package is installed, without importing it."""
     try:
         return bool(version(package))
     except PackageNotFoundError:
@@ -180,7 +182,7 @@ def load_predictor(path: Path, device: str = "cpu", num_threads: int = 1) -> Pre
         num_threads: threads that share one call of `predict` on the CPU.
 
     Raises:
-        ValueError: the file is not a model of ours.
+        ValueError: the file was not made by this package.
     """
     if path.suffix == ".onnx":
         return OnnxPredictor(path, num_threads, device)

@@ -15,11 +15,11 @@ class ExportSettings:
     NAME-int8.onnx, which computes with 8-bit integers whose ranges are those of 500 pictures of that folder.
 
     Attributes:
-        output_dir: folder that gets the files; it is made if it does not exist.
+        output_dir: folder for the files; it is made if it does not exist.
         model_path: a .ckpt file; latest is the best checkpoint of the newest training run.
         name: of the files, without ending.
-        training_data: what to say that the model was trained on; none is what the checkpoint says.
-        calibration_data: folder of training pictures; with it, NAME-int8.onnx is written, too.
+        training_data: a description of the pictures that it was trained on; none keeps the checkpoint's.
+        calibration_data: folder of training pictures; with it, NAME-int8.onnx is written as well.
         outputs: where training runs are.
 
     Exit codes: 0 done, 1 a file cannot be read or written, 2 a mistake in the options.
@@ -33,7 +33,7 @@ class ExportSettings:
     outputs: Path = Path("outputs")
 
     def __post_init__(self) -> None:
-        """Refuse a name that is no file name.
+        """Refuse a name that is not a file name.
 
         Raises:
             ValueError: the name is empty or leads to another folder.

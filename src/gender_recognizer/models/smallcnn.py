@@ -1,4 +1,4 @@
-"""The small network that labels by default: it finds the face, and looks there."""
+"""The small network that labels by default: it finds the face, then classifies that part of the picture."""
 
 import itertools
 import math
@@ -45,7 +45,7 @@ class ResidualBlock(nn.Module):
 class FaceFinder(nn.Module):
     """A tiny network that finds where in a picture the face crop lies (a spatial transformer, Jaderberg et al. 2015).
 
-    Untrained it takes the whole picture for the crop.
+    Untrained, it predicts the whole picture.
     """
 
     def __init__(self, widths: Sequence[int]) -> None:
@@ -74,7 +74,7 @@ class FaceFinder(nn.Module):
 class PositionPool(nn.Module):
     """A weighted mean over positions, with weights of its own for each channel; untrained, the plain mean.
 
-    Worth having where faces are aligned: what stands at the chin means something else at the hair (the global
+    Useful where faces are aligned: the same feature means something different at the chin and at the hair (the global
     depthwise convolution of MobileFaceNet, Chen et al. 2018).
     """
 
@@ -88,18 +88,18 @@ class PositionPool(nn.Module):
 
 
 _MAX_DEPTH = 100
-"""Blocks in a stage that nothing needs more of; a file may ask for any number."""
+"""Most blocks in a stage, more than anything needs; a file may ask for any number."""
 
 FINDER_WIDTHS = ((16, 32, 48, 48), (16, 24, 32, 32))
-"""Channels of the finder that sees the whole picture, and of the one that sees what the first took for the face."""
+"""Channels of the finder that sees the whole picture, and of the one that sees the part that the first found."""
 
 
 class SmallCNN(FaceNetwork):
     """A small residual network: two strided convolutions, one block a stage, mean over positions, one layer.
 
-    With `find_face` it looks three times: a `FaceFinder` finds the face, a second one looks there and corrects the
-    first, and the rest sees that part of the picture, framed like the training pictures, and weighs positions in it.
-    With the other defaults: 636 thousand parameters and 24.7 million multiply-adds for a 100x80 picture.
+    With `find_face`, a `FaceFinder` predicts where the face is, a second one corrects the prediction, and the rest sees
+    that part of the picture, framed like the training pictures, and weights its positions. With the other defaults: 636
+    thousand parameters and 24.7 million multiply-adds for a 100x80 picture.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class SmallCNN(FaceNetwork):
             find_face: find the face first, in pictures of 100x80.
 
         Raises:
-            ValueError: `width` is no whole number, 2 or more, or `depth` none from 1 to 100.
+            ValueError: `width` is not a whole number, 2 or more, or `depth` not one from 1 to 100.
         """
         super().__init__()
         if not isinstance(depth, int) or not 1 <= depth <= _MAX_DEPTH:
@@ -153,8 +153,8 @@ class SmallCNN(FaceNetwork):
     def forward_features(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return features `(N, widths[-1])` of images `(N, 3, H, W)` in 0..255, and the frames of each finder.
 
-        Each of the frames `(N, 4)` lies in what the frames before it show. The finders learn from the true frames
-        alone, not from the features.
+        Each of the frames `(N, 4)` is relative to the frames before it. The finders learn only from the true frames,
+        not from the features.
         """
         images = seen = self.normalize(images)
         found: list[Tensor] = []
@@ -170,8 +170,8 @@ class SmallCNN(FaceNetwork):
     def exact_parts(self) -> list[str]:
         """Return the finders and the shortcuts that average.
 
-        The errors of finders would move all that follows. A convolution behind a mean over positions is computed
-        differently at the edges by ONNX Runtime 1.32 once it is quantised.
+        Errors of finders would move everything that follows. ONNX Runtime 1.32 computes a convolution behind a mean
+        over positions differently at the edges when it is quantised.
         """
         shortcuts = [f"blocks.{index}.shortcut" for index, block in enumerate(self.blocks) if block.averages]
         return ["finders", *shortcuts]

@@ -12,7 +12,7 @@ from gender_recognizer.pictures.loading import IMAGE_SIZE
 
 
 class TorchvisionNetwork(FaceNetwork):
-    """A classifier of torchvision behind our normalisation, its last linear layer as the head.
+    """A classifier of torchvision behind this package's normalisation, with its last linear layer as the head.
 
     Without a linear layer (SqueezeNet) its logits are the features, and the head passes them on.
     """
@@ -65,7 +65,7 @@ def known_names() -> list[str]:
 
 
 def _check_size(network: TorchvisionNetwork, name: str) -> None:
-    """Refuse a network that cannot take pictures of our size, and leave it in training mode."""
+    """Refuse a network that cannot take pictures of 100x80 pixels, and leave it in training mode."""
     try:
         with torch.no_grad():
             network.eval()

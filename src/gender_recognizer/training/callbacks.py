@@ -27,7 +27,7 @@ WORST_ERRORS = 24
 
 
 class SeedEachStep(Callback):
-    """Seed torch by seed, step and process, so that a resumed run draws what an undisturbed one would.
+    """Seed torch from seed, step and process: a resumed run draws the same random numbers as an undisturbed one.
 
     A step's augmentation is drawn before its `on_train_batch_start`, and a resumed epoch has no
     `on_train_epoch_start`: each step is therefore seeded at the end of the one before.
@@ -39,7 +39,7 @@ class SeedEachStep(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Seed the first step."""
-        generator = torch.default_generator if pl_module.device.type == "cpu" else torch  # torch asks every device
+        generator = torch.default_generator if pl_module.device.type == "cpu" else torch  # torch seeds every device
         generator.manual_seed((self.seed * 1_000_003 + trainer.global_step) * 1_009 + trainer.global_rank)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
@@ -48,7 +48,7 @@ class SeedEachStep(Callback):
 
 
 class SameSchedule(Callback):
-    """Refuse to go on with a run whose schedule would have another length: its learning rate has nearly ended."""
+    """Refuse to resume a run whose schedule would change its length: its learning rate was planned for the old one."""
 
     def __init__(self, steps: int) -> None:
         """Remember the number of steps of the whole run."""
@@ -58,18 +58,18 @@ class SameSchedule(Callback):
         """Compare the number of steps.
 
         Raises:
-            ValueError: it is another one.
+            ValueError: it differs.
         """
         if stage == "fit" and (steps := int(trainer.estimated_stepping_batches)) != self.steps:
             raise ValueError(
-                f"the run's learning rate was planned for {self.steps} steps, and these options make {steps}; go on "
+                f"the run's learning rate was planned for {self.steps} steps, and these options make {steps}; continue "
                 "with the same trainer.max_epochs, data.batch_size and trainer.devices, or start a new run from its "
                 "weights: init_from=latest"
             )
 
 
 class TimeColumn(CustomTimeColumn):
-    """The time that has passed and the time left, in characters that every encoding has."""
+    """The elapsed and the remaining time, in characters that every encoding has."""
 
     def render(self, task: Task) -> Text:
         """Return the text."""
@@ -77,7 +77,7 @@ class TimeColumn(CustomTimeColumn):
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's progress bar for output in any encoding, without the logger's version, which says nothing here."""
+    """Lightning's progress bar for output in any encoding, without the logger's meaningless version number."""
 
     def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
         """Return the columns."""
@@ -92,14 +92,14 @@ class ProgressBar(RichProgressBar):
 class Speed(Callback):
     """Log images/s and the minutes left, in the progress bar and in one line an epoch.
 
-    Both leave the first batches of a run out: they include start-up.
+    Both leave out the first batches of a run, which include start-up.
     """
 
     WARM_UP = 2
     EVERY = 25  # batches: showing numbers takes longer than reading a batch
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget an earlier run."""
+        """Reset the measurement."""
         self.batches = self.images = 0
         self.started = time.perf_counter()
 
@@ -122,7 +122,7 @@ class Speed(Callback):
         pl_module.log_dict(shown, prog_bar=True, logger=False, on_step=True, on_epoch=False)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log one line, where logs go; a progress bar is not seen in a file."""
+        """Log one line for those who read the log file instead of the progress bar."""
         if trainer.sanity_checking or trainer.state.fn != "fit" or not self.images or not trainer.is_global_zero:
             return
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -137,18 +137,18 @@ class Speed(Callback):
 
 
 def data_of(trainer: Trainer) -> FaceDataModule:
-    """Return the data that a trainer works on."""
+    """Return the data module of a trainer."""
     return trainer.datamodule  # type: ignore[attr-defined]  # which Lightning sets when it starts
 
 
 def writer_of(trainer: Trainer) -> SummaryWriter:
-    """Return what writes for TensorBoard."""
+    """Return the writer for TensorBoard."""
     assert isinstance(trainer.logger, TensorBoardLogger)
     return trainer.logger.experiment
 
 
 class TensorBoardPictures(Callback):
-    """Show class balance and an augmented batch before training, curves and the worst errors after it."""
+    """Log class balance and an augmented batch before training, curves and the worst errors after it."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the histograms of the classes and a grid of augmented training pictures."""
@@ -156,7 +156,7 @@ class TensorBoardPictures(Callback):
             return
         data, writer = data_of(trainer), writer_of(trainer)
         writer.add_figure("class_balance", class_balance_figure(data.counts()))
-        # TensorBoard cuts the outer bins at the smallest and largest value: these edges leave all equally wide.
+        # TensorBoard cuts the outer bins at the smallest and largest value: with these edges all are equally wide.
         edges = np.linspace(0, len(data.classes) - 1, len(data.classes) + 1)
         for part, dataset in data.parts.items():
             if len(dataset):
@@ -197,7 +197,7 @@ class TensorBoardPictures(Callback):
         self._log_figures(trainer, "test")
 
     def _log_figures(self, trainer: Trainer, stage: str) -> None:
-        """Log the figures of a model's results and its worst errors, of what this process has seen."""
+        """Log the figures of a model's results and its worst errors, on the pictures that this process has seen."""
         if not self.probabilities or not trainer.is_global_zero:
             return
         data, writer = data_of(trainer), writer_of(trainer)

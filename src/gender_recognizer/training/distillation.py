@@ -1,4 +1,4 @@
-"""What trained teachers see in the training pictures, for a smaller network to learn from (Hinton et al. 2015)."""
+"""The outputs of trained teachers for the training pictures, which a smaller network learns (Hinton et al. 2015)."""
 
 import hashlib
 import logging
@@ -20,18 +20,18 @@ def load_teacher(path: Path, classes: list[str]) -> GenderClassifier:
     """Return the classifier of a checkpoint that can teach these classes.
 
     Raises:
-        ValueError: there is no such checkpoint, or it tells other classes apart.
+        ValueError: there is no such checkpoint, or it was trained on other classes.
     """
     if not path.is_file() or path.suffix != ".ckpt":
         raise ValueError(f"teacher is '{path}'; expected the .ckpt file of a trained model")
     teacher = load_classifier(path)[0]
     if teacher.hparams["classes"] != classes:
-        raise ValueError(f"teacher '{path}' tells {teacher.hparams['classes']} apart, not {classes}")
+        raise ValueError(f"teacher '{path}' was trained on the classes {teacher.hparams['classes']}, not {classes}")
     return teacher
 
 
 def teach(cache: ImageCache, paths: Sequence[Path], classes: list[str]) -> np.ndarray:
-    """Return what teachers make of every picture of a cache.
+    """Return the teachers' outputs for every picture of a cache.
 
     Args:
         cache: of `num_files` pictures.
@@ -39,9 +39,9 @@ def teach(cache: ImageCache, paths: Sequence[Path], classes: list[str]) -> np.nd
         classes: names of the classes.
 
     Returns:
-        float16 `(num_files, num_classes + num_features)`: logits, the mean of the teachers', then the features of
-        all of them, with mean 0 and standard deviation 1 over the pictures. Each is the mean of a picture's and its
-        mirror image's.
+        float16 `(num_files, num_classes + num_features)`: the mean of the teachers' logits, then the features of all of
+        them, with mean 0 and standard deviation 1 over the pictures. Each is the mean over a picture and its mirror
+        image.
 
     Raises:
         ValueError: as `load_teacher`.
@@ -52,7 +52,7 @@ def teach(cache: ImageCache, paths: Sequence[Path], classes: list[str]) -> np.nd
 
 
 def _ask(cache: ImageCache, path: Path, classes: list[str]) -> np.ndarray:
-    """Return what one teacher makes of every picture, computed once and kept beside the cache.
+    """Return one teacher's outputs for every picture, computed once and kept beside the cache.
 
     Raises:
         ValueError: as `load_teacher`.
@@ -61,7 +61,7 @@ def _ask(cache: ImageCache, path: Path, classes: list[str]) -> np.ndarray:
     name = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
     def ask(images: np.ndarray) -> np.ndarray:
-        logger.info("asking the teacher %s about %d pictures", path, len(images))
+        logger.info("computing the outputs of teacher %s for %d pictures", path, len(images))
         outputs = torch.cat([_outputs(teacher, block) for block in read_blocks(images, 64)])
         logits, features = outputs[:, : len(classes)], outputs[:, len(classes) :]
         features = (features - features.mean(dim=0)) / features.std(dim=0).clamp(min=1e-6)
@@ -77,6 +77,6 @@ def _outputs(teacher: GenderClassifier, images: np.ndarray) -> Tensor:
     both = torch.cat([batch, batch.flip(3)])
     with torch.autocast(both.device.type, torch.bfloat16):
         features = teacher.network.forward_features(both)[0].float()
-    # The logits as they are, without `ModelInfo.scaling`: the bundled weights were taught by these.
+    # The unscaled logits, without `ModelInfo.scaling`: the bundled weights were trained with these.
     logits = teacher.network.forward_head(features)
     return torch.cat([logits, features], dim=1).view(2, len(batch), -1).mean(dim=0)

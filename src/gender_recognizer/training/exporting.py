@@ -21,7 +21,7 @@ CALIBRATION_PICTURES = 500
 
 
 def run(settings: ExportSettings) -> int:
-    """Write the files, with the metrics of the run that the checkpoint lies in, and return 0.
+    """Write the files, with the metrics of the checkpoint's run, and return 0.
 
     Raises:
         ValueError: there is no such checkpoint, or the calibration folder holds no readable picture.
@@ -30,7 +30,7 @@ def run(settings: ExportSettings) -> int:
         logging.getLogger(name).setLevel(logging.WARNING)
     source = find_model(settings.model_path, settings.outputs)
     if source.suffix != ".ckpt":
-        raise ValueError(f"model_path is '{source}'; expected a .ckpt file: an .onnx file is saved already")
+        raise ValueError(f"model_path is '{source}'; expected a .ckpt file: an .onnx file is already exported")
     classifier, info = load_classifier(source)
     info = replace(info, metrics=_metrics_of(source) or info.metrics)
     if settings.training_data:
@@ -48,7 +48,7 @@ def run(settings: ExportSettings) -> int:
 
 
 def _metrics_of(checkpoint: Path) -> dict[str, float]:
-    """Return what was measured at the end of the run that a checkpoint lies in; nothing where there is no run."""
+    """Return the metrics from the end of the run that a checkpoint belongs to; empty where there is no run."""
     path = checkpoint.absolute().parents[1] / "metrics.json"
     return json.loads(path.read_text()) if checkpoint.parent.name == "checkpoints" and path.is_file() else {}
 
@@ -69,7 +69,7 @@ def calibration_images(folder: Path) -> np.ndarray:
 
 
 def change(images: np.ndarray) -> np.ndarray:
-    """Return pictures framed anew and spoilt as in training: labelling meets such pictures, too."""
+    """Return pictures framed differently and degraded as in training: labelling meets such pictures as well."""
     torch.manual_seed(0)
     changed = Augmentation()(torch.from_numpy(images).permute(0, 3, 1, 2))[0]
     return changed.round().byte().permute(0, 2, 3, 1).contiguous().numpy()

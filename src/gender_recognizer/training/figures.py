@@ -1,6 +1,6 @@
 """Figures of class balance and of what a model gets right and wrong, for TensorBoard and pages.
 
-Names of classes and files may hold anything: what is drawn of them went through `names.drawable`.
+Names of classes and files may hold any character: they go through `names.drawable` before they are drawn.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,8 +17,8 @@ RIGHT, WRONG, NEUTRAL = "#2a78b8", "#c8442f", "#5b6875"
 
 
 def new_axes(title: str, x: str, y: str, size: tuple[float, float] = (5.5, 4.2)) -> tuple[Figure, Axes]:
-    """Return a figure, `size` in inches, and its empty axes with a title and the names of what is drawn along them."""
-    figure = Figure(figsize=size, layout="constrained")  # not pyplot's: those live until they are closed
+    """Return a figure, `size` in inches, and its empty axes with a title and their labels."""
+    figure = Figure(figsize=size, layout="constrained")  # not pyplot's, which live until they are closed
     axes = figure.subplots()
     axes.set(title=drawable(title), xlabel=x, ylabel=y)
     axes.spines[["top", "right"]].set_visible(False)
@@ -70,7 +70,7 @@ def confusion_figure(probabilities: np.ndarray, targets: np.ndarray, classes: Se
     for (row, column), count in np.ndenumerate(counts):
         share = shares[row, column]
         colour = "white" if share > 0.5 else "black"
-        shown = f"{share:.1%}" if totals[row] else "-"  # of a class that is not there no share is right or wrong
+        shown = f"{share:.1%}" if totals[row] else "-"  # a class without pictures has no shares
         axes.text(column, row, f"{count:,}\n{shown}", ha="center", va="center", color=colour)
     names = [drawable(name) for name in classes]
     axes.set_xticks(range(len(classes)), names)
@@ -113,7 +113,7 @@ def reliability_figure(probabilities: np.ndarray, targets: np.ndarray) -> Figure
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == targets
     figure, axes = new_axes("Reliability: does 90 % sure mean 90 % right?", "confidence", "share of right labels")
-    axes.plot([0, 1], [0, 1], color=NEUTRAL, linestyle="--", linewidth=1, label="as it should be")
+    axes.plot([0, 1], [0, 1], color=NEUTRAL, linestyle="--", linewidth=1, label="perfect calibration")
     bins = confidence_bins(confidence)
     counts = np.bincount(bins, minlength=NUM_BINS)
     used = np.flatnonzero(counts)
@@ -142,8 +142,8 @@ def confidence_figure(probabilities: np.ndarray, targets: np.ndarray) -> Figure:
 def risk_coverage_figure(probabilities: np.ndarray, targets: np.ndarray) -> Figure:
     """Return the accuracy that remains when the least sure pictures are left unsure."""
     share, accuracy = risk_coverage(probabilities, targets)
-    figure, axes = new_axes("What leaving the least sure out gains", "share of pictures that get a label", "accuracy")
-    shown = share >= min(0.02, share[-1])  # the surest few show nothing but chance
+    figure, axes = new_axes("Gain from leaving out the least sure", "share of pictures that get a label", "accuracy")
+    shown = share >= min(0.02, share[-1])  # the surest few show only chance
     axes.plot(share[shown], accuracy[shown], color=RIGHT)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.yaxis.set_major_formatter(PercentFormatter(1))

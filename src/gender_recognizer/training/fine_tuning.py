@@ -16,16 +16,16 @@ from gender_recognizer.training.settings import TrainSettings
 logger = logging.getLogger(__name__)
 
 DEFAULT_NETWORK = {"name": "smallcnn", "find_face": True}
-"""The network that is trained where none is chosen; its other options are at their defaults."""
+"""The network that is trained if none is chosen; its other options have their defaults."""
 
 
 def resolve_start(settings: TrainSettings) -> TrainSettings:
-    """Return settings in which what depends on where training starts is decided, unless the user has.
+    """Return settings with the values that depend on where training starts, unless the user has set them.
 
-    That is the network, the learning rate and the number of epochs.
+    These are the network, the learning rate and the number of epochs.
 
     Raises:
-        ValueError: there are no weights where `init_from` says.
+        ValueError: `init_from` names no weights.
     """
     if settings.init_from is None:
         network, lr, epochs = DEFAULT_NETWORK, 2e-3, 30
@@ -42,15 +42,15 @@ def resolve_start(settings: TrainSettings) -> TrainSettings:
 
 
 def start_network(path: Path) -> dict[str, Any]:
-    """Return the name and the arguments of the network in a checkpoint, without fetching any weights."""
+    """Return the name and the arguments of the network in a checkpoint, without downloading any weights."""
     return dict(load_classifier(path)[0].hparams["network"])
 
 
 def start_from(classifier: GenderClassifier, path: Path) -> None:
-    """Give a classifier the weights of a checkpoint, and say what was taken.
+    """Copy the weights of a checkpoint into a classifier, and log which were copied.
 
-    The last layer is taken only where the classes have the same names; in another order, its rows follow the names.
-    A network that finds the face may start from one that does not: what is new in it then starts untrained.
+    The last layer is copied only if the classes have the same names; in another order, its rows follow the names.
+    A network that finds the face may start from one that does not: its new parts then start untrained.
 
     Raises:
         ValueError: the checkpoint holds a network whose weights do not fit.
@@ -61,7 +61,7 @@ def start_from(classifier: GenderClassifier, path: Path) -> None:
     head = source.network.last_layer()
     theirs, ours = source.hparams["network"], classifier.hparams["network"]
     if theirs["name"] != ours["name"] or _shapes(weights, head) != _shapes(own, head):
-        raise ValueError(f"init_from '{path}' is the network {theirs}, not {ours}; leave the options of model out")
+        raise ValueError(f"init_from '{path}' holds the network {theirs}, not {ours}; leave out the options of model")
     had, have = source.hparams["classes"], classifier.hparams["classes"]
     names = [name for name in weights if name.rpartition(".")[0] == head]
     if sorted(had) == sorted(have):
@@ -69,7 +69,7 @@ def start_from(classifier: GenderClassifier, path: Path) -> None:
         logger.info("starting from %s: all weights", path)
     else:
         weights |= {name: own[name] for name in names}
-        logger.info("starting from %s: all weights but the last layer's, which told %s apart", path, ", ".join(had))
+        logger.info("starting from %s: all weights but the last layer's, trained on classes %s", path, ", ".join(had))
     classifier.network.load_state_dict(weights)
 
 
@@ -79,5 +79,5 @@ def _shapes(weights: dict[str, Tensor], head: str) -> dict[str, torch.Size]:
 
 
 def _reordered(rows: Tensor, had: Sequence[str], have: Sequence[str]) -> Tensor:
-    """Return the rows `(num_classes, ...)` of classes `had` in the order `have`."""
+    """Return rows `(num_classes, ...)`, which are in the order of the classes `had`, in the order of `have`."""
     return rows[torch.tensor([list(had).index(name) for name in have])]

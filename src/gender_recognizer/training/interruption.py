@@ -1,4 +1,4 @@
-"""Ctrl-C while a network is trained: the first keeps what there is, the second ends at once."""
+"""Ctrl-C during training: the first saves the model so far, the second ends at once."""
 
 import multiprocessing
 import os
@@ -18,14 +18,14 @@ STOPPED = 130
 
 @contextmanager
 def stoppable(trainer: Trainer, keep: Callable[[], None]) -> Iterator[None]:
-    """Do what is within; where Ctrl-C stops it, keep what there is. Another Ctrl-C ends the process at once.
+    """Run the block; if Ctrl-C stops it, call `keep`. Another Ctrl-C ends the process at once.
 
     Args:
         trainer: one that has the callback `EndAtOnce`.
-        keep: saves what there is.
+        keep: saves the model so far.
 
     Raises:
-        KeyboardInterrupt: it was stopped.
+        KeyboardInterrupt: Ctrl-C stopped it.
     """
     before = signal.getsignal(signal.SIGINT)
     try:
@@ -45,7 +45,7 @@ class EndAtOnce(Callback):
     """From the first Ctrl-C on, the next one ends the process, which Lightning would ignore while it shuts down."""
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Take the signal back."""
+        """Replace the signal's handler."""
         if isinstance(exception, KeyboardInterrupt):
             _at_interrupt(end_at_once)
 

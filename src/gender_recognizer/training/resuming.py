@@ -1,6 +1,6 @@
-"""Going on with an earlier run: its folder and checkpoint, and what must be as it was.
+"""Resume an earlier run: find its folder and checkpoint, and check what must not have changed.
 
-Contract: everything here is read only, so that a mistake leaves the earlier run untouched.
+Contract: nothing here writes, so that a mistake leaves the earlier run untouched.
 """
 
 import csv
@@ -23,10 +23,10 @@ SPLIT_OPTIONS = "data.split, data.split_fractions, data.split_seed, data.test_ro
 
 
 def choose_run_dir(settings: TrainSettings) -> Path:
-    """Return the folder of a run: the one that is given, that of the checkpoint to go on from, or a new one.
+    """Return the folder of a run: the one that is given, that of the checkpoint to resume from, or a new one.
 
     Raises:
-        ValueError: there is no run to go on with.
+        ValueError: there is no run to resume.
     """
     if settings.run_dir is not None:
         return settings.run_dir
@@ -38,7 +38,7 @@ def choose_run_dir(settings: TrainSettings) -> Path:
 
 
 def find_checkpoint(settings: TrainSettings, run_dir: Path) -> Path | None:
-    """Return the checkpoint to go on from, if any.
+    """Return the checkpoint to resume from, if any.
 
     Raises:
         ValueError: there is no such file, or it holds another network or other classes.
@@ -51,13 +51,13 @@ def find_checkpoint(settings: TrainSettings, run_dir: Path) -> Path | None:
     made_for = load_classifier(path)[0].hparams
     if not same_network(made_for["network"], settings.model) or made_for["classes"] != settings.data.classes:
         raise ValueError(
-            f"ckpt_path '{path}' is a {made_for['network']} for {made_for['classes']}; go on with the same options"
+            f"ckpt_path '{path}' is a {made_for['network']} for {made_for['classes']}; continue with the same options"
         )
     return path
 
 
 def same_network(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Say whether two descriptions are of the same network, whether or not its weights are to be fetched."""
+    """Return whether two descriptions are of the same network; whether they ask for pretrained weights is ignored."""
     first, second = (
         {key: value for key, value in network.items() if value is not None and key != "pretrained"}
         for network in (one, other)
@@ -69,7 +69,7 @@ def scheduled_steps(ckpt_path: Path) -> int:
     """Return the number of steps of the whole run that a checkpoint is part of.
 
     Raises:
-        ValueError: the checkpoint is one to label with; it does not say.
+        ValueError: the checkpoint is only for labelling and does not hold it.
     """
     checkpoint = torch.load(ckpt_path, map_location="cpu", weights_only=True)
     if not checkpoint.get("lr_schedulers"):
@@ -78,7 +78,7 @@ def scheduled_steps(ckpt_path: Path) -> int:
 
 
 class Split(NamedTuple):
-    """Which picture was in which part, as a run's split.csv says.
+    """The part of each picture according to a run's split.csv.
 
     Attributes:
         root: folder of the pictures.
@@ -92,12 +92,13 @@ class Split(NamedTuple):
 
 
 def check_same_pictures(data: FaceDataModule, run_dir: Path) -> None:
-    """Compare the pictures and their split with those in the split.csv of the run to go on with, if it has one.
+    """Compare the pictures and their split with those in the split.csv of the run to resume, if it has one.
 
-    A folder that is no longer there was moved, perhaps from another machine: then the names of its pictures count.
+    A folder that is no longer there was moved, perhaps from another machine: then the names of its pictures are
+    compared.
 
     Raises:
-        ValueError: they are others.
+        ValueError: they differ.
     """
     if not (run_dir / "split.csv").is_file():
         return
@@ -121,35 +122,35 @@ def _read_split(path: Path) -> Split:
 
 
 def _check_folder(option: str, then: str | None, now: str | None, run_dir: Path) -> None:
-    """Refuse another folder than the run's, unless that one is gone."""
+    """Refuse a folder other than the run's, unless that one no longer exists."""
     if then == now:
         return
     if then is None or now is None or Path(then).is_dir():
         then, now = then or "null", now or "null"
-        raise ValueError(f"the run '{run_dir}' began with data.{option}={then}, not {now}; go on with that")
+        raise ValueError(f"the run '{run_dir}' began with data.{option}={then}, not {now}; continue with that")
     logger.info("data.%s is %s now, and was %s when the run began", option, now, then)
 
 
 def _check_places(
     then: dict[tuple[str, str], tuple[str, str]], now: dict[tuple[str, str], tuple[str, str]], run_dir: Path
 ) -> None:
-    """Refuse pictures that have come, gone or changed their part or label since the run began."""
+    """Refuse if pictures were added or removed, or changed their part or label, since the run began."""
     new, gone = sorted(now.keys() - then.keys()), sorted(then.keys() - now.keys())
     if new or gone:
         raise ValueError(
-            f"since the run '{run_dir}' began, {len(new)} pictures have come and {len(gone)} gone, the first "
+            f"since the run '{run_dir}' began, {len(new)} pictures were added and {len(gone)} removed, the first "
             f"'{(new + gone)[0][1]}'; start a new run from its weights: init_from={_best(run_dir)}"
         )
     if changed := sorted(place for place in now if now[place] != then[place]):
         (_, name), was, is_now = changed[0], then[changed[0]], now[changed[0]]
         raise ValueError(
             f"'{name}' was in the {was[0]} part of the run '{run_dir}' and would be in the {is_now[0]} part; "
-            f"go on with the same {SPLIT_OPTIONS}"
+            f"continue with the same {SPLIT_OPTIONS}"
         )
 
 
 def _best(run_dir: Path) -> Path:
-    """Return what a new run would start from."""
+    """Return the checkpoint that a new run would start from."""
     try:
         return best_checkpoint(run_dir)
     except ValueError:

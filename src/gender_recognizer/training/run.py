@@ -1,4 +1,4 @@
-"""Training from settings to a model file: what `scripts/train.py`, each trial of a search and the notebook call."""
+"""Train from settings to a model file; `scripts/train.py`, each trial of a search and the notebook call this."""
 
 import json
 import logging
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 class TrainResult(NamedTuple):
-    """What a run leaves.
+    """The results of a run.
 
     Attributes:
         run_dir: its folder.
@@ -47,7 +47,7 @@ class TrainResult(NamedTuple):
 
 
 def run(settings: TrainSettings) -> int:
-    """Train, print what came of it, and return the exit code 0.
+    """Train, print the result, and return the exit code 0.
 
     Raises:
         ValueError: as `train`.
@@ -58,7 +58,7 @@ def run(settings: TrainSettings) -> int:
 
 
 def best_accuracy(settings: TrainSettings) -> float:
-    """Train and return the validation accuracy of the best checkpoint, which is what a sweep compares.
+    """Train and return the validation accuracy of the best checkpoint, which a sweep compares.
 
     Raises:
         ValueError: as `train`.
@@ -74,11 +74,11 @@ def train(settings: TrainSettings, callbacks: Sequence[Callback] = ()) -> TrainR
 
     Args:
         settings: of the run.
-        callbacks: Lightning's, beside those that every run has.
+        callbacks: Lightning's, in addition to those that every run has.
 
     Raises:
-        ValueError: an option does not fit the pictures, the weights to start from or the run to go on with; nothing
-            of an earlier run has been changed.
+        ValueError: an option does not fit the pictures, the weights to start from or the run to resume; nothing of an
+            earlier run has been changed.
         KeyboardInterrupt: the user stopped it; the best model so far is exported.
     """
     quiet_lightning()
@@ -110,7 +110,7 @@ def fit(
     data: FaceDataModule,
     ckpt_path: Path | None,
 ) -> TrainResult:
-    """Train and finish the run; where the user stops it, keep the best model so far.
+    """Train and finish the run; if the user stops it, keep the best model so far.
 
     Raises:
         ValueError: Lightning refuses an option.
@@ -154,7 +154,7 @@ def finish(
 
 
 def build_data(settings: TrainSettings) -> FaceDataModule:
-    """Return the data module; without pictures of the user's own, that of the sample, and say so."""
+    """Return the data module; without pictures of the user's own, that of the sample, with a warning."""
     options = settings.data
     root = find_root(options.root, options.classes)
     batch_size = options.batch_size if root == options.root else min(options.batch_size, 16)
@@ -188,13 +188,13 @@ def build_classifier(settings: TrainSettings, data: FaceDataModule) -> GenderCla
 
 
 def begin_run(settings: TrainSettings, run_dir: Path, data: FaceDataModule) -> None:
-    """Save the split and the balance of the classes of a new run, and say where it is."""
+    """Save the split and the class balance of a new run, and log where it is."""
     run_dir.mkdir(parents=True, exist_ok=True)
     if not (run_dir / "split.csv").exists():
         data.save_split(run_dir / "split.csv")
         class_balance_figure(data.counts()).savefig(run_dir / "class_balance.png", dpi=150)
     is_last = run_dir.resolve().parent == settings.outputs.resolve()  # a run of a sweep or a search is not
-    logger.info("run folder: %s%s", run_dir, " (if interrupted, ckpt_path=last goes on)" if is_last else "")
+    logger.info("run folder: %s%s", run_dir, " (if interrupted, ckpt_path=last continues it)" if is_last else "")
 
 
 def calibrate(trainer: lightning.Trainer, data: FaceDataModule, ckpt_path: Path) -> None:
@@ -242,7 +242,7 @@ def export(ckpt_path: Path, training_data: Path, metrics: dict[str, float]) -> N
 
 
 def keep_best(run_dir: Path, data: FaceDataModule, checkpoint: ModelCheckpoint) -> None:
-    """Export the best model of a run that was stopped, and say what was kept and how to go on."""
+    """Export the best model of a run that was stopped, and log what was kept and how to continue."""
     best, score = Path(checkpoint.best_model_path), checkpoint.best_model_score
     if score is None or not best.is_file():
         logger.warning("stopped before the first epoch ended: no model was kept")
@@ -251,13 +251,13 @@ def keep_best(run_dir: Path, data: FaceDataModule, checkpoint: ModelCheckpoint) 
     fit_scaling(data, best)
     export(best, data.root, {"val/acc": float(score)})
     logger.warning("kept: %s and model.onnx beside it", best)
-    logger.warning("the same options and ckpt_path=%s go on", run_dir / "checkpoints" / "last.ckpt")
+    logger.warning("to continue, give the same options and ckpt_path=%s", run_dir / "checkpoints" / "last.ckpt")
 
 
 def print_result(result: TrainResult) -> None:
     """Print one table of the best checkpoint's metrics and where its files are."""
     table = Table("metric", "validation", "test")
-    for name in dict.fromkeys(key.partition("/")[2] for key in result.metrics):  # a part may lack a class
+    for name in dict.fromkeys(key.partition("/")[2] for key in result.metrics):  # a class may be missing in a part
         values = (result.metrics.get(f"{stage}/{name}") for stage in ("val", "test"))
         table.add_row(name, *("-" if value is None else f"{value:.4f}" for value in values))
     Console().print(table)

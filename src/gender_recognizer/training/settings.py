@@ -30,7 +30,7 @@ class ClassifierSettings:
     feature_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Refuse invalid values."""
         if self.lr is not None and self.lr <= 0:
             raise ValueError(f"classifier.lr is {self.lr}; expected a number above 0")
         for name in ("label_smoothing", "warmup_fraction", "teacher_share"):
@@ -38,7 +38,7 @@ class ClassifierSettings:
                 raise ValueError(f"classifier.{name} is {share}; expected a share from 0 to 1")
         for name in ("weight_decay", "frame_weight", "feature_weight"):
             if (weight := getattr(self, name)) < 0:
-                raise ValueError(f"classifier.{name} is {weight}; expected a number from 0 up")
+                raise ValueError(f"classifier.{name} is {weight}; expected a number, 0 or more")
 
 
 def default_trainer() -> dict[str, Any]:
@@ -53,7 +53,7 @@ class TrainSettings:
         python scripts/train.py model=smallcnn data.root=folder-with-female-and-male
 
     Writes one run folder below outputs/: the configuration, the split, checkpoints (best and last) and model.onnx,
-    class_balance.png and what `tensorboard --logdir outputs` shows. `ckpt_path=last` goes on with the newest run,
+    class_balance.png and what `tensorboard --logdir outputs` shows. `ckpt_path=last` continues the newest run,
     `init_from=bundled` starts from trained weights, and `-m model.width=16,24` trains once for each value. Ctrl-C
     keeps the best model so far.
 
@@ -67,11 +67,11 @@ class TrainSettings:
         seed: of weights, order and augmentation; data.split_seed has its own.
         init_from: start from trained weights: bundled, latest, or the path of a .ckpt; None for random ones.
         teachers: .ckpt files of trained models of the same classes to learn from as well.
-        ckpt_path: last goes on with the newest run; or the path of a last.ckpt.
+        ckpt_path: last continues the newest run; or the path of a last.ckpt.
         outputs: where runs and the image cache are.
         early_stopping_patience: epochs without a better val/acc before training ends.
         ema_decay: such as 0.999, validate and save an average of the weights; None for the weights themselves.
-        run_dir: folder of this run; None for a new one below outputs, or that of the checkpoint to go on from.
+        run_dir: folder of this run; None for a new one below outputs, or that of the checkpoint to resume from.
 
     Exit codes: 0 done, 1 internal error, 2 wrong usage, 3 a run of a sweep failed, 130 stopped.
     """
@@ -90,7 +90,7 @@ class TrainSettings:
     run_dir: Path | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Refuse invalid values."""
         if self.model and "name" not in self.model:
             raise ValueError(f"model is {self.model}; expected the name of a network, such as model.name=smallcnn")
         if self.seed < 0:
@@ -104,7 +104,7 @@ class TrainSettings:
 
 
 def default_search() -> dict[str, Any]:
-    """Return what a study varies."""
+    """Return the options that a study varies."""
     return {
         "classifier.lr": {"low": 3e-4, "high": 1e-2, "log": True},
         "classifier.weight_decay": {"low": 1e-3, "high": 0.2, "log": True},
@@ -116,10 +116,10 @@ def default_search() -> dict[str, Any]:
 
 @dataclass
 class SearchSettings:
-    """What is searched for, and for how long.
+    """The options to search, and the length of the search.
 
     Attributes:
-        name: of the study; the same name goes on with what was found.
+        name: of the study; the same name continues it.
         num_trials: finished trials wanted, those of earlier calls included.
         pruning_starts_after: trials that are never stopped early.
         pruning_from_epoch: first epoch at which a trial may be stopped.
@@ -133,7 +133,7 @@ class SearchSettings:
     search: dict[str, Any] = field(default_factory=default_search)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Refuse invalid values."""
         if self.num_trials < 1:
             raise ValueError(f"tune.num_trials is {self.num_trials}; expected a whole number, 1 or more")
         for name in ("pruning_starts_after", "pruning_from_epoch"):
@@ -145,15 +145,15 @@ class SearchSettings:
 
 @dataclass
 class TuneSettings(TrainSettings):
-    """Search for good training options with Optuna: unpromising trials are stopped early, and the same call goes on.
+    """Search for good training options with Optuna: unpromising trials are stopped early, and the same call continues.
 
         python scripts/tune.py data.root=folder-with-female-and-male tune.num_trials=30
 
-    Trains once for each trial below outputs/tune_NAME/, where study.db keeps what was found. All options of train.py
+    Trains once for each trial below outputs/tune_NAME/, where study.db keeps the results. All options of train.py
     work.
 
     Attributes:
-        tune: what is searched for, and for how long.
+        tune: the options to search, and the length of the search.
 
     Exit codes: 0 done, 1 internal error, 2 wrong usage, 130 stopped.
     """

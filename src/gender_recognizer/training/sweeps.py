@@ -1,4 +1,4 @@
-"""One table of all runs of a sweep (`train.py -m`), on the terminal and as sweep_results.csv; what Hydra calls."""
+"""One table of all runs of a sweep (`train.py -m`), on the terminal and as sweep_results.csv; Hydra calls it."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ METRICS = ("val/acc", "val/balanced_acc", "test/acc", "test/balanced_acc")
 
 
 class SweepTable(Callback):
-    """Hydra's callback that collects what the runs of a sweep left, whichever process or machine they ran on."""
+    """Hydra's callback that collects the results of a sweep, whichever process or machine the runs were on."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write and print the table; ends with exit code 3 if a run failed."""
@@ -23,7 +23,7 @@ class SweepTable(Callback):
             return
         write_results(rows, folder / "sweep_results.csv")
         print_results(rows)
-        print(f"the same as a file: {folder / 'sweep_results.csv'}")
+        print(f"also saved as {folder / 'sweep_results.csv'}")
         if any(row["status"] != "done" for row in rows):
             sys.exit(3)
 

@@ -1,4 +1,4 @@
-"""Lightning's trainer as every run uses it: checkpoints, callbacks, precision, and what keeps it quiet and fast."""
+"""Lightning's trainer as every run uses it: checkpoints, callbacks, precision, settings for quiet and speed."""
 
 import ctypes
 import logging
@@ -42,7 +42,7 @@ class BestCheckpoint(ModelCheckpoint):
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the state of a checkpoint, whose paths are those of the folder where the run was then."""
+        """Load the state of a checkpoint, replacing the paths of the folder that the run was in."""
         here = Path(str(self.dirpath))
 
         def moved(path: str) -> str:
@@ -62,13 +62,13 @@ def build_trainer(
     Args:
         settings: of the run.
         run_dir: its folder.
-        callbacks: beside those that every run has.
-        steps: those of the whole schedule of the run that this one goes on with, if any.
+        callbacks: in addition to those that every run has.
+        steps: those of the whole schedule of the run that this one resumes, if any.
 
     Raises:
         ValueError: Lightning refuses an option of `trainer`.
     """
-    # `save_last` would write only where the best is written: a resumed run would lose every epoch since.
+    # `save_last` would write only when a best checkpoint is: a resumed run would lose all epochs since.
     last = ModelCheckpoint(run_dir / "checkpoints", filename="last", enable_version_counter=False)
     checkpoints = [BestCheckpoint(run_dir / "checkpoints"), last]
     schedule = [] if steps is None else [SameSchedule(steps)]
@@ -87,7 +87,7 @@ def build_trainer(
 
 
 def build_callbacks(settings: TrainSettings) -> list[Callback]:
-    """Return the callbacks other than those of checkpoints."""
+    """Return the callbacks other than those for checkpoints."""
     callbacks = [
         EarlyStopping("val/acc", mode="max", patience=settings.early_stopping_patience),
         LearningRateMonitor("step"),
@@ -119,7 +119,7 @@ def quiet_lightning() -> None:
     """Silence Lightning's advice that does not fit here.
 
     The loader reads from memory, small sets have few batches, the metrics have been gathered before they are logged,
-    and a run that goes on finds its folder full, perhaps in another place.
+    and a resumed run finds its folder filled, perhaps in another place.
     """
     advice = (
         "does not have many workers|number of training batches|LeafSpec|recommended to use `self.log|"

@@ -1,4 +1,4 @@
-"""A search for good training options with Optuna: unpromising trials are stopped early, and the same call goes on."""
+"""A search for good training options with Optuna: unpromising trials are stopped early, and the same call continues."""
 
 import copy
 import logging
@@ -52,7 +52,7 @@ def run(settings: TuneSettings) -> int:
 
 
 def tune(settings: TuneSettings, folder: Path) -> "optuna.Study":
-    """Go on with the study in a folder until it has the wanted number of finished trials, and return it.
+    """Continue the study in a folder until it has the wanted number of finished trials, and return it.
 
     Raises:
         ValueError: Optuna is not installed, or the search does not fit the options of training.
@@ -72,7 +72,7 @@ def tune(settings: TuneSettings, folder: Path) -> "optuna.Study":
 
 
 def open_study(settings: SearchSettings, folder: Path) -> "optuna.Study":
-    """Return the study in a folder, a new one where there is none.
+    """Return the study in a folder, or a new one if there is none.
 
     Raises:
         ValueError: Optuna is not installed.
@@ -94,7 +94,7 @@ def suggest(trial: "optuna.Trial", settings: TuneSettings, run_dir: Path) -> Tra
     """Return the settings of training with the values that Optuna chooses for a trial.
 
     Raises:
-        ValueError: an option is unknown, or its range makes no sense.
+        ValueError: an option is unknown, or its range is invalid.
     """
     options: dict[str, Any] = {
         field.name: copy.deepcopy(getattr(settings, field.name)) for field in fields(TrainSettings)
@@ -105,7 +105,7 @@ def suggest(trial: "optuna.Trial", settings: TuneSettings, run_dir: Path) -> Tra
         for group in groups:
             place = _options_of(place.get(group))
         if name not in place:
-            raise ValueError(f"tune.search names '{option}', which is no option of train.py")
+            raise ValueError(f"tune.search names '{option}', which is not an option of train.py")
         place[name] = _draw(trial, option, space)
     for name in ("data", "classifier"):
         options[name] = replace(options[name])  # which checks them again
@@ -113,7 +113,7 @@ def suggest(trial: "optuna.Trial", settings: TuneSettings, run_dir: Path) -> Tra
 
 
 def _options_of(group: Any) -> dict[str, Any]:
-    """Return the options of a group, to read and to write: a dictionary's own, or the attributes of an object."""
+    """Return the options of a group for reading and writing: the dictionary itself, or the attributes of an object."""
     return group if isinstance(group, dict) else getattr(group, "__dict__", {})
 
 
