@@ -15,6 +15,7 @@ import pytest
 from conftest import BLUE, PROJECT, RED, process, read_records, save_picture, start, wait_for_records
 from PIL import Image
 
+from gender_recognizer import labelling
 from gender_recognizer.cli import main
 from gender_recognizer.models.calibration import confidence_for
 from gender_recognizer.models.model_file import BUNDLED_MODEL
@@ -421,3 +422,41 @@ def test_a_table_of_a_version_with_fewer_columns_is_replaced_and_one_with_a_colu
         assert main("label", typed) == 2
         assert "out.csv' exists and is no result of gender_recognizer" in capsys.readouterr().err
         assert table.read_text() == f"{header}\n"
+
+
+ENGINE = """
+from gender_recognizer.labelling.records import Record
+
+
+class ToyEngine:
+    def __init__(self, model):
+        from gender_recognizer.models.predictor import load_predictor
+
+        self.info = load_predictor(model).info
+
+    def label(self, files):
+        for file in files:
+            yield [Record(file.name, "labelled", "female", 0.75)]
+
+    def close(self):
+        print("closed")
+
+
+def start(choice, limits, settings, detector, fetch):
+    return ToyEngine(choice.path), f"a toy with batches of {settings.batch_size}"
+"""
+
+
+def test_an_engine_is_added_by_its_module(tmp_path, monkeypatch, capsys):
+    (tmp_path / "toy_engine.py").write_text(ENGINE)
+    monkeypatch.setattr(labelling, "__path__", [*labelling.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "gender_recognizer.labelling.toy_engine", raising=False)
+    save_picture(tmp_path / "in/a.png", RED, 0)
+    options = [f"{tmp_path}/in", f"output_path={tmp_path}/out.json"]
+    assert main("label", [*options, "engine.name=toy", "batch_size=3"]) == 0
+    told = capsys.readouterr()
+    assert "a toy with batches of 3" in told.err
+    assert told.out == "closed\n"
+    assert json.loads((tmp_path / "out.json").read_text()) == {"a.png": "female"}
+    assert main("label", [*options, "engine.name=spark"]) == 2
+    assert "engine is spark; expected local, ray or toy" in capsys.readouterr().err
