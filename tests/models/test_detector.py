@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -312,8 +313,8 @@ def test_a_run_cut_between_the_faces_of_a_photograph_does_it_again(folder, tmp_p
 def test_a_killed_run_is_resumed_to_the_same_bytes(folder, tmp_path):
     (tmp_path / "in").mkdir()
     for index in range(50):
-        (tmp_path / f"in/{index:02}.jpg").symlink_to(folder / "in/two.jpg")
-    arguments = [tmp_path / "in", "faces=crop", "follow_links=true", "num_workers=1", "batch_size=1"]
+        shutil.copyfile(folder / "in/two.jpg", tmp_path / f"in/{index:02}.jpg")
+    arguments = [tmp_path / "in", "faces=crop", "num_workers=1", "batch_size=1"]
     assert process(*arguments, f"output_path={tmp_path}/whole.json").returncode == 0
     for goal in (7, 20):
         running = start(*arguments, f"output_path={tmp_path}/out.json")
