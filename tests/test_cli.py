@@ -17,6 +17,11 @@ GIVEN = {"label": ["input_dir=x"], "export": ["output_dir=x"], "prepare": ["data
 """What must be given to the commands that cannot do without."""
 
 
+def known(group):
+    """Return the names that a group of options may have."""
+    return ", ".join(sorted(path.stem for path in (PROJECT / "configs" / group).iterdir()))
+
+
 HIDDEN = {"run_dir", "experiment"}
 GROUPS = {"model", "trainer", "engine", "ray"}
 """Their options depend on what is chosen for the group."""
@@ -92,11 +97,11 @@ def test_mistyped_options_end_in_one_line(name, typed, message, capsys, tmp_path
         ("train", "seed=x", "seed is x; expected a whole number"),
         ("train", "seed=1.5", "seed is 1.5; expected a whole number"),
         ("train", "classifier.lr=fast", "classifier.lr is fast; expected a number"),
-        ("train", "model=smalcnn", "model is 'smalcnn'; there are faceresnet, smallcnn"),
+        ("train", "model=smalcnn", f"model is 'smalcnn'; there are {known('model')}"),
         ("train", "data.shuffle=perhaps", "data.shuffle is perhaps; expected true or false"),
         ("label", "resume=perhaps", "resume is perhaps; expected true or false"),
         ("label", "batch_size=many", "batch_size is many; expected a whole number"),
-        ("label", "engine=rya", "engine is 'rya'; there are local, ray"),
+        ("label", "engine=rya", f"engine is 'rya'; there are {known('engine')}"),
         ("demo", "-m", "demo runs once; -m tries several values of options of train"),
         ("demo", "port=x", "port is x; expected a whole number"),
         ("evaluate", "num_draws=null", "num_draws is None; expected a value"),

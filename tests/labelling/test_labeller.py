@@ -19,9 +19,16 @@ def folder(tmp_path):
     return tmp_path
 
 
+def label_files(labeller, files, contents=None):
+    """Return the records of files, or of contents that were read already."""
+    given = contents or [None] * len(files)
+    read = [labeller.reader.read(file, content) for file, content in zip(files, given, strict=True)]
+    return labeller.label_pictures([pair for pairs in read for pair in pairs])
+
+
 def test_every_file_has_one_record_with_its_own_label_or_reason(folder):
     files = list(Folder(folder))
-    found = Labeller(Redness()).label_files(files)
+    found = label_files(Labeller(Redness()), files)
     assert [record.file for record in found] == [file.name for file in files]
     assert len(found) == 13
     for record in found:
@@ -41,17 +48,17 @@ def test_every_file_has_one_record_with_its_own_label_or_reason(folder):
 
 def test_contents_that_were_read_elsewhere_give_the_same_records(folder):
     files = [file for file in Folder(folder) if not file.name.endswith("x.jpg")]
-    here = Labeller(Redness()).label_files(files)
+    here = label_files(Labeller(Redness()), files)
     contents = [(folder / file.name).read_bytes() for file in files]
     read = [file._replace(size=len(content)) for file, content in zip(files, contents, strict=True)]
-    there = Labeller(Redness()).label_files(read, contents)
+    there = label_files(Labeller(Redness()), read, contents)
     for record in here:
         record.modified = None
     assert here == there
 
 
 def test_unsure_below_the_confidence_keeps_label_and_probability(folder):
-    found = Labeller(Redness(), Limits(min_confidence=0.8)).label_files(list(Folder(folder)))
+    found = label_files(Labeller(Redness(), Limits(min_confidence=0.8)), list(Folder(folder)))
     for record in found:
         if record.probability is not None:
             assert record.status == ("unsure" if record.probability < 0.8 else "labelled")
@@ -71,7 +78,7 @@ def test_unsure_below_the_confidence_keeps_label_and_probability(folder):
 )
 def test_blank_is_one_colour_all_over(tmp_path, pixels, contrast, blank):
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    (record,) = Labeller(Redness(), Limits(min_contrast=contrast)).label_files(list(Folder(tmp_path)))
+    (record,) = label_files(Labeller(Redness(), Limits(min_contrast=contrast)), list(Folder(tmp_path)))
     assert record.status == ("blank" if blank else "labelled")
 
 
@@ -79,7 +86,7 @@ def test_a_single_spot_is_not_overlooked(tmp_path):
     pixels = np.zeros((100, 80, 3), np.uint8)
     pixels[55, 33] = 255
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    (record,) = Labeller(Redness()).label_files(list(Folder(tmp_path)))
+    (record,) = label_files(Labeller(Redness()), list(Folder(tmp_path)))
     assert record.status == "labelled"
 
 

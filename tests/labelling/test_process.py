@@ -15,6 +15,7 @@ import pytest
 from conftest import BLUE, PROJECT, RED, process, read_records, save_picture, start, wait_for_records
 from PIL import Image
 
+from gender_recognizer import labelling
 from gender_recognizer.cli import main
 from gender_recognizer.models.calibration import confidence_for
 from gender_recognizer.models.model_file import BUNDLED_MODEL
@@ -331,6 +332,8 @@ def test_device_is_said_with_its_reason(tmp_path):
     assert "smallcnn-int8.onnx, classes female, male, on cpu (asked for)" in done.stderr
 
 
+ENGINES = sorted(path.stem for path in (PROJECT / "configs/engine").iterdir())
+
 MINE = {
     "notes.md": "x",
     "junk/.a.jpg": "",
@@ -371,7 +374,7 @@ MINE = {
         (["{root}/in", "resume=maybe"], "resume is maybe; expected true or false"),
         (["{root}/in", "num_workers=0"], "num_workers is 0; expected a whole number, 1 or more"),
         (["{root}/in", "device=gpu"], "device is 'gpu'; expected auto, cpu or cuda"),
-        (["{root}/in", "engine=spark"], "engine is 'spark'; there are local, ray"),
+        (["{root}/in", "engine=spark"], f"engine is 'spark'; there are {', '.join(ENGINES)}"),
         (["{root}/in", "ray.address=auto"], "'ray.address' is an option of ray, which was not chosen"),
         (["{root}/in", "faces=all"], "faces is all; expected none, crop or largest"),
         (["{root}/in", "faces=null"], "faces is None; expected"),
@@ -405,3 +408,58 @@ def test_mistakes_end_in_one_line_and_change_nothing(tmp_path, capsys, arguments
     assert len(messages.err.splitlines()) == 1
     assert messages.out == ""
     assert {path: path.read_bytes() if path.is_file() else None for path in tmp_path.rglob("*")} == before
+
+
+def test_a_table_of_a_version_with_fewer_columns_is_replaced_and_one_with_a_column_of_the_users_is_not(
+    tmp_path, capsys
+):
+    save_picture(tmp_path / "in/a.png", RED, 0)
+    typed = [f"{tmp_path}/in", f"output_path={tmp_path}/out.json", "formats=[csv]"]
+    table = tmp_path / "out.csv"
+    table.write_text("file,status,label,probability,reason,frames\nb.png,labelled,male,0.75,,\n")
+    assert main("label", typed) == 0
+    whole = table.read_text()
+    assert whole.splitlines()[1].startswith("a.png,labelled,")
+    for header in (f"{whole.splitlines()[0]},notes", "file,label", "file,status,label,probability,probability"):
+        table.write_text(f"{header}\n")
+        assert main("label", typed) == 2
+        assert "out.csv' exists and is no result of gender_recognizer" in capsys.readouterr().err
+        assert table.read_text() == f"{header}\n"
+
+
+ENGINE = """
+from gender_recognizer.labelling.records import Record
+
+
+class ToyEngine:
+    def __init__(self, model):
+        from gender_recognizer.models.predictor import load_predictor
+
+        self.info = load_predictor(model).info
+
+    def label(self, files):
+        for file in files:
+            yield [Record(file.name, "labelled", "female", 0.75)]
+
+    def close(self):
+        print("closed")
+
+
+def start(choice, limits, settings, detector, fetch):
+    return ToyEngine(choice.path), f"a toy with batches of {settings.batch_size}"
+"""
+
+
+def test_an_engine_is_added_by_its_module(tmp_path, monkeypatch, capsys):
+    (tmp_path / "toy_engine.py").write_text(ENGINE)
+    monkeypatch.setattr(labelling, "__path__", [*labelling.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "gender_recognizer.labelling.toy_engine", raising=False)
+    save_picture(tmp_path / "in/a.png", RED, 0)
+    options = [f"{tmp_path}/in", f"output_path={tmp_path}/out.json"]
+    assert main("label", [*options, "engine.name=toy", "batch_size=3"]) == 0
+    told = capsys.readouterr()
+    assert "a toy with batches of 3" in told.err
+    assert told.out == "closed\n"
+    assert json.loads((tmp_path / "out.json").read_text()) == {"a.png": "female"}
+    assert main("label", [*options, "engine.name=spark"]) == 2
+    assert "engine is spark; expected local, ray or toy" in capsys.readouterr().err

@@ -9,11 +9,12 @@ from conftest import BLUE, PROJECT, RED, save_picture, train_settings
 from gender_recognizer.models.classifier import GenderClassifier
 from gender_recognizer.models.model_file import BUNDLED_MODEL, ModelInfo, find_start, load_classifier, save_checkpoint
 from gender_recognizer.models.networks import build_network
+from gender_recognizer.models.settings import ClassifierSettings
 from gender_recognizer.models.smallcnn import SmallCNN
 from gender_recognizer.pictures.loading import load_image
 from gender_recognizer.training.fine_tuning import resolve_start, start_from, start_network
 from gender_recognizer.training.run import train
-from gender_recognizer.training.settings import ClassifierSettings, TrainSettings
+from gender_recognizer.training.settings import TrainSettings
 
 NETWORK = {"name": "smallcnn", "widths": [8, 8], "stem_width": 8}
 IMAGES = torch.randint(0, 256, (4, 3, 100, 80), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

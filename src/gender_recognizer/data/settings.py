@@ -10,7 +10,7 @@ from gender_recognizer.models.classes import check_classes
 
 SPLITS = ("grouped", "random")
 
-_SHARES = ("aspect", "shift", "reframe", "reframe_aspect", "light", "dark", "grey", "coarse", "noise", "erase")
+_RANGES, _DEGREES = ("scale", "reframe_scale"), ("rotation", "reframe_rotation")
 
 
 @dataclass
@@ -54,13 +54,13 @@ class AugmentationSettings:
 
     def __post_init__(self) -> None:
         """Refuse invalid ranges."""
-        for name in ("scale", "reframe_scale"):
+        for name in _RANGES:
             values = list(getattr(self, name))
             if len(values) != 2 or not 0 < values[0] <= values[1]:
                 raise ValueError(f"augmentation.{name} is {values}; expected [smallest, largest], both above 0")
-        for name in _SHARES:
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"augmentation.{name} is {getattr(self, name)}; expected 0 to 1")
+        for name, value in vars(self).items():
+            if name not in (*_RANGES, *_DEGREES) and not 0 <= value <= 1:
+                raise ValueError(f"augmentation.{name} is {value}; expected 0 to 1")
 
 
 @dataclass

@@ -7,6 +7,7 @@ import numpy as np
 
 from gender_recognizer.evaluation.intervals import estimate_values
 from gender_recognizer.evaluation.metrics import evaluate
+from gender_recognizer.evaluation.settings import EvaluateSettings
 
 
 def compare(
@@ -15,8 +16,8 @@ def compare(
     other: np.ndarray,
     targets: np.ndarray,
     classes: Sequence[str],
-    num_draws: int = 1000,
-    seed: int = 0,
+    num_draws: int = EvaluateSettings.num_draws,
+    seed: int = EvaluateSettings.seed,
 ) -> dict[str, Any]:
     """Return another model's metrics on the same pictures, and a paired test of the difference, as plain values.
 

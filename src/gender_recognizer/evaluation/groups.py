@@ -7,6 +7,7 @@ import numpy as np
 
 from gender_recognizer.evaluation.intervals import Estimate, spread_interval
 from gender_recognizer.evaluation.metrics import Evaluation, evaluate
+from gender_recognizer.evaluation.settings import EvaluateSettings
 
 MAX_GROUPS = 30
 """Most different values of a column of metadata.csv that names groups."""
@@ -58,8 +59,8 @@ def by_group(
     targets: np.ndarray,
     classes: Sequence[str],
     groups: Sequence[str],
-    num_draws: int = 1000,
-    seed: int = 0,
+    num_draws: int = EvaluateSettings.num_draws,
+    seed: int = EvaluateSettings.seed,
 ) -> dict[str, Evaluation]:
     """Return the metrics of each group of at least 30 pictures, by its name, sorted; "" is no group.
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gender_recognizer.evaluation.intervals import Estimate, percentile_interval, resample, spread_interval
+from gender_recognizer.evaluation.settings import EvaluateSettings
 from gender_recognizer.models.curves import NUM_BINS, confidence_bins, rank
 
 _BLOCK = 4_000_000
@@ -29,7 +30,11 @@ class Evaluation:
 
 
 def evaluate(
-    probabilities: np.ndarray, targets: np.ndarray, classes: Sequence[str], num_draws: int = 1000, seed: int = 0
+    probabilities: np.ndarray,
+    targets: np.ndarray,
+    classes: Sequence[str],
+    num_draws: int = EvaluateSettings.num_draws,
+    seed: int = EvaluateSettings.seed,
 ) -> Evaluation:
     """Return the metrics of predictions with 95 % bootstrap intervals.
 

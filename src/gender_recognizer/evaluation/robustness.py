@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from gender_recognizer.evaluation.intervals import percentile_interval, resample
+from gender_recognizer.evaluation.settings import EvaluateSettings
 from gender_recognizer.models.predictor import Predictor
 from gender_recognizer.pictures.loading import convert_picture, read_photograph
 from gender_recognizer.pictures.opening import open_regular
@@ -106,7 +107,11 @@ CHANGES: dict[str, Change] = {
 
 
 def measure_robustness(
-    predictor: Predictor, paths: Sequence[Path], targets: np.ndarray, num_draws: int = 1000, seed: int = 0
+    predictor: Predictor,
+    paths: Sequence[Path],
+    targets: np.ndarray,
+    num_draws: int = EvaluateSettings.num_draws,
+    seed: int = EvaluateSettings.seed,
 ) -> list[dict[str, Any]]:
     """Return for each of `CHANGES` a model's results on the pictures changed that way.
 

@@ -6,12 +6,21 @@ from concurrent.futures import Future
 from itertools import islice
 from typing import Protocol, TypeVar
 
-from gender_recognizer.labelling.records import Record
+from gender_recognizer.labelling.records import Limits, Record
+from gender_recognizer.labelling.settings import LabelSettings
+from gender_recognizer.models.detector import Detector
 from gender_recognizer.models.model_file import ModelInfo
+from gender_recognizer.models.predictor import ChosenModel
 from gender_recognizer.pictures.listing import File
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+Fetch = Callable[[list[File]], Iterator[tuple[File, bytes | None]]]
+"""Yields files with their contents, where they are not in the machine's own folders."""
+
+CROPS = 32
+"""Pictures that a worker takes at once, where they are crops of faces."""
 
 
 class Engine(Protocol):
@@ -33,6 +42,37 @@ class Engine(Protocol):
     def close(self) -> None:
         """End the workers at once, whatever they are doing."""
         ...
+
+
+class Start(Protocol):
+    """Returns an engine; the function `start` of `labelling/<name>_engine.py`, which `engine=<name>` calls."""
+
+    def __call__(
+        self,
+        choice: ChosenModel,
+        limits: Limits,
+        settings: LabelSettings,
+        detector: Detector | None,
+        fetch: Fetch | None,
+    ) -> tuple[Engine, str | None]:
+        """Return the engine, ready to label, and what to tell the user of it, if anything.
+
+        Args:
+            choice: model file and device.
+            limits: what is read and decided, and what a file may take.
+            settings: the options of the command, `batch_size` and `num_workers` among them.
+            detector: finds faces; None where pictures are crops of faces.
+            fetch: how files are read; None for `open`.
+
+        Raises:
+            ValueError: an option of the engine makes no sense, or what it needs is not there.
+        """
+        ...
+
+
+def usual_batch_size(detector: Detector | None) -> int:
+    """Return how many pictures, or photographs where there is a detector, a worker takes at once."""
+    return detector.batch_size if detector else CROPS
 
 
 def sliding_window(items: Iterable[T], submit: Callable[[T], "Future[R]"], ahead: int) -> Iterator[R]:

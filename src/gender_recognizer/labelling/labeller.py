@@ -118,18 +118,6 @@ class Labeller:
         self.reader = Reader(self.limits, detector)
         self._local = threading.local()
 
-    def label_files(self, files: Sequence[File], contents: Sequence[bytes] | None = None) -> list[Record]:
-        """Return the records of files; a file that cannot be read has one, too.
-
-        Args:
-            files: what to read.
-            contents: their contents, if they were read already.
-        """
-        given: Sequence[bytes | None] = contents or [None] * len(files)
-        return self.label_pictures(
-            [pair for file, content in zip(files, given, strict=True) for pair in self.reader.read(file, content)]
-        )
-
     def label_pictures(self, read: Sequence[Pair]) -> list[Record]:
         """Fill in and return the records of pictures."""
         batch = [(record, picture) for record, picture in read if picture and self._accept(record, picture)]

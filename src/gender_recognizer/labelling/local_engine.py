@@ -6,20 +6,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gender_recognizer.labelling.engines import batched, sliding_window
+from gender_recognizer.labelling.engines import Fetch, batched, sliding_window, usual_batch_size
 from gender_recognizer.labelling.labeller import Labeller, Pair, Reader
 from gender_recognizer.labelling.records import Limits, Record
+from gender_recognizer.labelling.settings import LabelSettings
 from gender_recognizer.labelling.workers import Crew, Task
 from gender_recognizer.models.detector import Detector
 from gender_recognizer.models.model_file import ModelInfo
-from gender_recognizer.models.predictor import ChosenModel, load_predictor
+from gender_recognizer.models.predictor import ChosenModel, available_cores, load_predictor
 from gender_recognizer.pictures.listing import File
 
 AHEAD = 3
 """Batches in progress per worker."""
 
-Fetch = Callable[[list[File]], Iterator[tuple[File, bytes | None]]]
-"""Yields files with their contents, if they are not in folders of the machine."""
+
+def start(
+    choice: ChosenModel, limits: Limits, settings: LabelSettings, detector: Detector | None, fetch: Fetch | None
+) -> tuple["LocalEngine", None]:
+    """Return the engine of the settings; `engines.Start` says more."""
+    batch_size = settings.batch_size or usual_batch_size(detector)
+    return LocalEngine(choice, limits, settings.num_workers or available_cores(), batch_size, detector, fetch), None
 
 
 class LocalEngine:

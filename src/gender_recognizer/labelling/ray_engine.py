@@ -18,10 +18,11 @@ from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from gender_recognizer.labelling.engines import batched, sliding_window
+from gender_recognizer.labelling.engines import Fetch, batched, sliding_window, usual_batch_size
 from gender_recognizer.labelling.labeller import Labeller
-from gender_recognizer.labelling.local_engine import AHEAD, Fetch, LocalEngine
+from gender_recognizer.labelling.local_engine import AHEAD, LocalEngine
 from gender_recognizer.labelling.records import Limits, Record
+from gender_recognizer.labelling.settings import LabelSettings, RaySettings
 from gender_recognizer.models.detector import Detector
 from gender_recognizer.models.predictor import ChosenModel, load_predictor
 from gender_recognizer.pictures.listing import File
@@ -33,6 +34,20 @@ TRIES = 5
 """How many actors may be lost while labelling one batch before its files are given up."""
 
 LOST = f"the machine that read it was lost {TRIES} times"
+
+CROPS_TIMES, PHOTOGRAPHS_TIMES = 8, 4
+"""How many times as many crops, or photographs, an actor takes at once as a worker of the local engine."""
+
+
+def start(
+    choice: ChosenModel, limits: Limits, settings: LabelSettings, detector: Detector | None, fetch: Fetch | None
+) -> tuple["RayEngine", str]:
+    """Return the engine of the settings, and how large its cluster is; `engines.Start` says more."""
+    own = settings.ray or RaySettings()
+    times = PHOTOGRAPHS_TIMES if detector else CROPS_TIMES
+    batch_size = settings.batch_size or usual_batch_size(detector) * times
+    engine = RayEngine(choice, limits, batch_size, settings.num_workers, own.address, own.listen, detector, fetch)
+    return engine, f"Ray with {engine.num_workers} workers, dashboard at {engine.dashboard or 'no address'}"
 
 
 class RayEngine:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from gender_recognizer.labelling.engines import batched
+from gender_recognizer.labelling.records import Limits
 from gender_recognizer.pictures.formats import find_format
 from gender_recognizer.pictures.listing import File, find_ending, is_picture_name
 
@@ -24,7 +25,7 @@ class RemoteFolder:
         ignored_endings: their number by ending, as in `listing.Folder`.
     """
 
-    def __init__(self, uri: str, sniff: bool = False, max_file_size: int = 100_000_000) -> None:
+    def __init__(self, uri: str, sniff: bool = False, max_file_size: int = Limits.max_file_size) -> None:
         """Set an address such as `s3://bucket/folder`.
 
         Args:

@@ -89,8 +89,12 @@ class TableWriter:
 
     @staticmethod
     def wrote(lines: Iterator[str], labels: Collection[str] | None) -> bool:
-        """Return whether the first line names the columns of records; one was called `frames` in earlier versions."""
-        return next(lines, "").rstrip("\r\n").replace(",frames,", ",pages,") == ",".join(COLUMNS)
+        """Say whether the first line names columns of records, also as an earlier version did.
+
+        It had fewer, and called `pages` `frames`. A column that somebody added makes a table of theirs.
+        """
+        names = ["pages" if name == "frames" else name for name in next(lines, "").rstrip("\r\n").split(",")]
+        return names[:4] == list(COLUMNS[:4]) and names == [name for name in COLUMNS if name in names]
 
 
 WRITERS: dict[str, type[Writer]] = {"json": LabelWriter, "csv": TableWriter}

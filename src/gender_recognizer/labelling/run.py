@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from hashlib import sha256
+from importlib import import_module
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -14,24 +15,21 @@ from typing import Any
 
 from tqdm import tqdm
 
-from gender_recognizer.labelling.engines import Engine
+from gender_recognizer.labelling.engines import Engine, Start
 from gender_recognizer.labelling.inputs import Inputs
-from gender_recognizer.labelling.local_engine import LocalEngine
 from gender_recognizer.labelling.records import FAILED, Limits
 from gender_recognizer.labelling.result_files import refuse_other_files
 from gender_recognizer.labelling.result_log import ResultLog
-from gender_recognizer.labelling.settings import LabelSettings, RaySettings
+from gender_recognizer.labelling.settings import LabelSettings
 from gender_recognizer.models.calibration import confidence_for
 from gender_recognizer.models.detector import Detector, YuNet
 from gender_recognizer.models.model_file import find_model
-from gender_recognizer.models.predictor import ChosenModel, available_cores, choose_device, load_predictor
+from gender_recognizer.models.predictor import ChosenModel, choose_device, load_predictor
 from gender_recognizer.pictures.listing import File
 from gender_recognizer.pictures.loading import LOADER_VERSION
 
 RESULTS = "process_results.json"
 DONE, SOME_FAILED, STOPPED = 0, 3, 130
-CROPS, PHOTOGRAPHS_ON_RAY = 32, 4
-"""Crops in a batch, and how many times as many photographs an actor of Ray takes as a worker."""
 
 
 def run(settings: LabelSettings) -> int:
@@ -100,18 +98,10 @@ def start_engine(
     choice: ChosenModel, limits: Limits, detector: Detector | None, inputs: Inputs, settings: LabelSettings
 ) -> Engine:
     """Return the engine of the settings, ready to label."""
-    batch_size = settings.batch_size or (detector.batch_size if detector else CROPS)
-    if settings.engine.name == "local":
-        return LocalEngine(choice, limits, settings.num_workers or available_cores(), batch_size, detector)
-    from gender_recognizer.labelling.ray_engine import RayEngine
-
-    options = settings.ray or RaySettings()
-    batch_size = settings.batch_size or batch_size * (PHOTOGRAPHS_ON_RAY if detector else 8)
-    fetch = inputs.remote.fetch if inputs.remote else None
-    engine = RayEngine(
-        choice, limits, batch_size, settings.num_workers, options.address, options.listen, detector, fetch
-    )
-    tell(f"Ray with {engine.num_workers} workers, dashboard at {engine.dashboard or 'no address'}")
+    start: Start = import_module(f"{__package__}.{settings.engine.name}_engine").start
+    engine, message = start(choice, limits, settings, detector, inputs.remote.fetch if inputs.remote else None)
+    if message:
+        tell(message)
     return engine
 
 

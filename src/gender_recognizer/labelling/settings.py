@@ -1,7 +1,9 @@
 """The settings of the command `label`. Imports nothing slow."""
 
 from dataclasses import dataclass, field
+from pkgutil import iter_modules
 
+from gender_recognizer import labelling
 from gender_recognizer.labelling.records import Limits
 from gender_recognizer.labelling.result_files import FORMATS
 
@@ -11,15 +13,17 @@ class EngineSettings:
     """Where the work is done.
 
     Attributes:
-        name: local or ray.
+        name: of a module `labelling/<name>_engine.py`, such as local or ray.
     """
 
     name: str = "local"
 
     def __post_init__(self) -> None:
         """Refuse an unknown engine."""
-        if self.name not in ("local", "ray"):
-            raise ValueError(f"engine is {self.name}; expected local or ray")
+        modules = [module.name for module in iter_modules(labelling.__path__)]
+        names = [name.removesuffix("_engine") for name in sorted(modules) if name.endswith("_engine")]
+        if self.name not in names:
+            raise ValueError(f"engine is {self.name}; expected {', '.join(names[:-1])} or {names[-1]}")
 
 
 @dataclass

@@ -18,6 +18,7 @@ from gender_recognizer.models.classes import check_classes
 from gender_recognizer.models.framing import frames_within, limit_frames
 from gender_recognizer.models.model_info import read_scaling
 from gender_recognizer.models.networks import build_network
+from gender_recognizer.models.settings import ClassifierSettings
 from gender_recognizer.pictures.loading import IMAGE_SIZE, LOADER_VERSION
 
 STAGES = ("train", "val", "test")
@@ -51,13 +52,13 @@ class GenderClassifier(lightning.LightningModule):
         classes: list[str],
         network: dict[str, Any],
         lr: float = 2e-3,
-        weight_decay: float = 0.05,
-        label_smoothing: float = 0.1,
-        warmup_fraction: float = 0.1,
-        frame_weight: float = 1.0,
-        teacher_share: float = 0.7,
+        weight_decay: float = ClassifierSettings.weight_decay,
+        label_smoothing: float = ClassifierSettings.label_smoothing,
+        warmup_fraction: float = ClassifierSettings.warmup_fraction,
+        frame_weight: float = ClassifierSettings.frame_weight,
+        teacher_share: float = ClassifierSettings.teacher_share,
         teacher_features: int = 0,
-        feature_weight: float = 1.0,
+        feature_weight: float = ClassifierSettings.feature_weight,
         image_size: tuple[int, int] = IMAGE_SIZE,
         loader_version: int = LOADER_VERSION,
     ) -> None:

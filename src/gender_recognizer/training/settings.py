@@ -5,40 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gender_recognizer.data.settings import DataSettings
-
-
-@dataclass
-class ClassifierSettings:
-    """How the network learns.
-
-    Attributes:
-        lr: largest learning rate; None is 2e-3 from random weights and 1e-3 from trained ones.
-        weight_decay: decoupled weight decay of AdamW.
-        label_smoothing: share of the target that is spread evenly over the classes.
-        warmup_fraction: share of all steps in which the learning rate rises.
-        frame_weight: weight of the error in finding the face, beside that of the label.
-        teacher_share: with teachers, the weight of their probabilities against the label.
-        feature_weight: with teachers, the weight of the error in predicting their features.
-    """
-
-    lr: float | None = None
-    weight_decay: float = 0.05
-    label_smoothing: float = 0.1
-    warmup_fraction: float = 0.1
-    frame_weight: float = 1.0
-    teacher_share: float = 0.7
-    feature_weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse invalid values."""
-        if self.lr is not None and self.lr <= 0:
-            raise ValueError(f"classifier.lr is {self.lr}; expected a number above 0")
-        for name in ("label_smoothing", "warmup_fraction", "teacher_share"):
-            if not 0 <= (share := getattr(self, name)) <= 1:
-                raise ValueError(f"classifier.{name} is {share}; expected a share from 0 to 1")
-        for name in ("weight_decay", "frame_weight", "feature_weight"):
-            if (weight := getattr(self, name)) < 0:
-                raise ValueError(f"classifier.{name} is {weight}; expected a number, 0 or more")
+from gender_recognizer.models.settings import ClassifierSettings
 
 
 def default_trainer() -> dict[str, Any]:
