@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from gender_recognizer.pictures import jpeg
-from gender_recognizer.pictures.colour import correct_planes, has_deep_colour, keep_deep_colour, to_rgb
+from gender_recognizer.pictures.colour import correct_planes, has_deep_colour, keep_deep_colour, shrink_to_rgb, to_rgb
 from gender_recognizer.pictures.headers import MAX_SLOW_PIXELS, SLOW_DECODERS, check_size
 from gender_recognizer.pictures.mending import mend
 from gender_recognizer.pictures.opening import MAX_PIXELS, open_picture, open_regular
@@ -135,7 +135,7 @@ def read_picture(
     content = file.getvalue() if isinstance(file, BytesIO) else b""
     size = jpeg.read_plain_header(content)
     if size and size[0] * size[1] <= max_pixels and (image := jpeg.decode_shrunk(content, size, shape[::-1])):
-        return Picture(_pixels(_shrunk(image, shape[::-1])), size)
+        return Picture(_pixels(shrink_to_rgb(image, shape[::-1])), size)
     return _read(file, max_pixels, allow_truncated, lambda image, file: _to_picture(image, file, shape))
 
 
@@ -251,12 +251,7 @@ def _resized(image: Image.Image, file: BinaryIO | None, shape: tuple[int, int]) 
         decoded = jpeg.decode_shrunk(file.getvalue(), image.size, size)
     if decoded is None:
         image.draft("RGB", size)  # decodes a JPEG at half its size or less; does nothing once an image is loaded
-        decoded = to_rgb(image)
-    return _turn(_shrunk(decoded, size), orientation)
-
-
-def _shrunk(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
+    return _turn(shrink_to_rgb(decoded or image, size), orientation)
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
