@@ -21,6 +21,7 @@ from PIL import Image, ImageFile
 from gender_recognizer.pictures import jpeg
 from gender_recognizer.pictures.colour import correct_planes, has_deep_colour, keep_deep_colour, shrink_to_rgb, to_rgb
 from gender_recognizer.pictures.headers import MAX_SLOW_PIXELS, SLOW_DECODERS, check_size
+from gender_recognizer.pictures.memory import limit_memory
 from gender_recognizer.pictures.mending import mend
 from gender_recognizer.pictures.opening import MAX_PIXELS, open_picture, open_regular
 from gender_recognizer.pictures.pages import count_pages
@@ -174,26 +175,26 @@ def _read(file: BinaryIO, max_pixels: int, allow_truncated: bool, finish: Finish
     if not allow_truncated:
         return _read_whole(file, max_pixels, finish)
     with _truncated_lock:
-        try:
+        with suppress(ValueError):
             return _read_whole(file, max_pixels, finish)
-        except ValueError:
-            file.seek(0)
-            ImageFile.LOAD_TRUNCATED_IMAGES = True  # Pillow knows no switch for a single picture
-            try:
-                return _decode(open_picture(file, max_pixels), file, max_pixels, finish)._replace(truncated=True)
-            finally:
-                ImageFile.LOAD_TRUNCATED_IMAGES = False
+        file.seek(0)
+        ImageFile.LOAD_TRUNCATED_IMAGES = True  # Pillow knows no switch for a single picture
+        try:
+            return _decode(open_picture(file, max_pixels), file, max_pixels, finish)._replace(truncated=True)
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
 def _read_whole(file: BinaryIO, max_pixels: int, finish: Finish[T]) -> T:
     """Decode a file or, where that fails, what is left of it without what does not touch the pixels."""
     try:
         return _decode(open_picture(file, max_pixels), file, max_pixels, finish)
-    except ValueError:
-        for mended in mend(file):
-            with suppress(ValueError):
-                return _decode(open_picture(mended, max_pixels), mended, max_pixels, finish)
-        raise
+    except ValueError as error:
+        reason = str(error)  # the error itself keeps the memory of the picture
+    for mended in mend(file):
+        with suppress(ValueError):
+            return _decode(open_picture(mended, max_pixels), mended, max_pixels, finish)
+    raise ValueError(reason)
 
 
 def _decode(image: Image.Image, file: BinaryIO | None, max_pixels: int, finish: Finish[T]) -> T:
@@ -205,7 +206,9 @@ def _decode(image: Image.Image, file: BinaryIO | None, max_pixels: int, finish: 
         correct_planes(image)
         if file is None:
             image.load()
-        elif has_deep_colour(image):
+        else:
+            limit_memory(image, file, max_pixels)
+        if file and has_deep_colour(image):
             keep_deep_colour(image, lambda: open_picture(_rewound(file), max_pixels))
         return finish(image, file)
     except ValueError as error:
@@ -232,8 +235,8 @@ def _to_picture(image: Image.Image, file: BinaryIO | None, shape: tuple[int, int
 
 
 def _to_photograph(image: Image.Image, file: BinaryIO | None, longest: int | None) -> Photograph:
-    orientation = _load_orientation(image)
     width, height = image.size
+    orientation = _load_orientation(image)
     share = longest / max(width, height) if longest else 1
     image.draft("RGB", (math.ceil(width * share), math.ceil(height * share)))
     upright = _turn(to_rgb(image), orientation)
@@ -263,6 +266,8 @@ def _load_orientation(image: Image.Image) -> int:
     """Return the EXIF turn of an opened picture, which is then loaded unless it is a JPEG."""
     if image.format not in ("JPEG", "MPO"):
         image.load()  # reading the EXIF data of a PNG would do so, and swallow its errors
+    if image.format == "JPEG2000":
+        image.reduce = 0  # type: ignore[method-assign, assignment]  # any other number hides Pillow's `reduce`
     return _orientation(image)
 
 
