@@ -134,6 +134,17 @@ def test_what_takes_four_bytes_a_pixel_is_not(monkeypatch, content):
     assert read_picture(io.BytesIO(content()), LARGE.width * LARGE.height).size == LARGE.size
 
 
+def test_a_heif_with_colours_at_full_resolution_takes_more(monkeypatch):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.register_heif_opener()
+    monkeypatch.setattr(memory, "MIN_MEMORY", 0)
+    pixels = LARGE.width * LARGE.height
+    assert read_picture(io.BytesIO(encode(LARGE, "HEIF")), pixels).size == LARGE.size
+    for image, options in ((LARGE, {"chroma": 444}), (with_alpha("RGBA"), {})):
+        with pytest.raises(ValueError, match="of this kind of HEIF"):
+            read_picture(io.BytesIO(encode(image, "HEIF", **options)), pixels)
+
+
 @pytest.mark.parametrize("format", ["AVIF", "WEBP", "JPEG2000"])
 @pytest.mark.parametrize("rest", [b"x", bytes(9), b"\0\0\0\1free"])
 def test_bytes_after_the_end_do_not_matter(monkeypatch, format, rest):

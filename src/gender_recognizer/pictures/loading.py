@@ -31,7 +31,8 @@ COMPATIBLE_VERSIONS = {2: (1,)}
 """For a version, the earlier ones whose models it takes, because the pictures that models learn from are the same.
 
 2 differs from 1 only where 1 was wrong, never in the 8-bit pictures that models were trained on: in grey values that
-use fewer bits than their file has or where white is zero, and in fourth channels that are no transparency.
+use fewer bits than their file has or where white is zero, and in fourth channels that are no transparency. A JPEG 2000
+of more than about 17 million pixels in colour is now decoded at half its size first.
 """
 
 IMAGE_SIZE = (100, 80)

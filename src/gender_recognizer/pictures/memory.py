@@ -20,13 +20,14 @@ MIN_MEMORY = 385_000_000
 """Bytes that decoding may take even where the caller allows fewer pixels."""
 
 _WEBP = 15.5  # two canvases, a copy and the picture; and the file
-_AVIF = {"RGB": (11, 14), "RGBA": (13.5, 18)}  # of 8 bits and more: planes, a copy, the picture
+_AVIF = {"RGB": (11, 14), "RGBA": (13.5, 18)}  # plain and with more, see `_MORE`: planes, a copy, the picture
 _HEIF = {"RGB": (7.5, 10), "RGBA": (9, 12.5)}
 _JPEG2000 = {"L": 6, "P": 6, "I;16": 8, "LA": 16, "RGB": 22, "RGBA": 28, "YCbCr": 22, "CMYK": 28}
 _JPEG_COEFFICIENT = 2  # for each pixel and channel of a JPEG in several scans, with nothing subsampled
 
 _COMPRESSION, _CHANNELS, _ROWS, _PLANES, _TILE_WIDTH, _TILE_HEIGHT = 259, 277, 278, 284, 322, 323  # tags of a TIFF
-_MORE_BITS = re.compile(rb"av1C..[\x40-\x7f\xc0-\xff]|hvcC.{17}[^\xf8]|pixi....[\1-\4][^\0-\x08]", re.DOTALL)
+# Values of more than 8 bits or, of HEIF, colours at full resolution.
+_MORE = re.compile(rb"av1C..[\x40-\x7f\xc0-\xff]|hvcC.{16}(?:[\xfe\xff]|.[^\xf8])|pixi....[\1-\4][^\0-\x08]", re.DOTALL)
 
 
 def limit_memory(image: Image.Image, file: BinaryIO, max_pixels: int) -> None:
@@ -61,7 +62,7 @@ def _find_need(image: Image.Image, file: BinaryIO) -> float:
         return _WEBP * pixels + file.seek(0, 2)
     if image.format in ("AVIF", "HEIF"):
         costs = (_AVIF if image.format == "AVIF" else _HEIF).get(image.mode, (0, 0))
-        return pixels * costs[any(_MORE_BITS.search(content) for _, content in read_metadata(file))]
+        return pixels * costs[any(_MORE.search(content) for _, content in read_metadata(file))]
     if image.format == "JPEG2000":
         return _JPEG2000.get(image.mode, 28) * pixels
     if image.format in ("JPEG", "MPO") and "progressive" in image.info:
