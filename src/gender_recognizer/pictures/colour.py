@@ -5,22 +5,25 @@ its white; what it does right is left to it.
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
+from gender_recognizer.pictures.depth import BITS, DEPTHS, find_depth, find_scale, is_deep_grey, tags_of
+from gender_recognizer.pictures.headers import check_size
+from gender_recognizer.pictures.strips import PART, Box, split
+
 _BACKGROUND = (127, 127, 127, 255)
-_STRIP = 2_000_000  # pixels that are laid on grey at once; each takes 12 bytes
-_DEPTHS = (8, 10, 12, 14, 16)
-"""Bits of the values that cameras, scanners and programs write into files of 16 or 32 bits."""
+_GAP = 3.0  # of Pillow's `resize`: a picture is reduced by whole numbers first, to 3 times its new size or more
+MAX_DEEP_PIXELS = 40_000_000
+"""Largest width x height of colours that use 14 or fewer of 16 bits: decoded twice, at 8 bytes a pixel together."""
 
 _DEEP = {";16B": ";16L", ";16L": ";16B", ";16N": ";16B" if sys.byteorder == "little" else ";16L"}
 """Pillow's ways to unpack 16-bit colours: it keeps the first byte of each value; the second way keeps the other."""
 
-_SCALED = ("JPEG2000", "PPM")  # their files say the depth, and Pillow has scaled it to 16 bits
-_PHOTOMETRIC, _BITS, _MAX_VALUE, _PLANES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 262, 258, 281, 284, 338, 339  # TIFF's tags
+_PLANES, _EXTRA_SAMPLES = 284, 338  # TIFF's tags
 _PNG = b"\x89PNG"
 
 # Grey TIFFs with more than 8 bits of which Pillow reads the twin in the other byte order or with the other white.
@@ -42,32 +45,55 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Raises:
         ValueError: the range of its values is unknown, and so what is white.
     """
-    if image.mode == "RGB" and "transparency" not in image.info:
+    if _is_rgb(image):
         return image
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        return Image.fromarray(_grey(np.asarray(image), _tags(image), image.format in _SCALED)).convert("RGB")
-    if image.mode == "La":  # grey with associated alpha
-        image = image.convert("LA")
+    convert = _find_conversion(image)
+    if image.width * image.height <= PART:
+        return convert(image)
+    whole = Image.new("RGB", image.size)
+    for box in split(image.size):
+        whole.paste(convert(image.crop(box)), box[:2])
+    return whole
+
+
+def shrink_to_rgb(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Return the picture resized to `size` (width, height) in 8-bit RGB, as if `to_rgb` had been called before.
+
+    A large picture is never converted whole: its parts are reduced before they are put together.
+
+    Raises:
+        ValueError: the range of its values is unknown, and so what is white.
+    """
+    width, height = image.size
+    if _is_rgb(image) or width * height <= PART:
+        return to_rgb(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=_GAP)
+    factors = (int(width / size[0] / _GAP) or 1, int(height / size[1] / _GAP) or 1)  # as `resize` chooses them
+    convert = _find_conversion(image)
+    reduced = Image.new("RGB", (-(-width // factors[0]), -(-height // factors[1])))
+    for box in split(image.size, factors):
+        part = convert(image.crop(box)).reduce(factors)
+        reduced.paste(part, (box[0] // factors[0], box[1] // factors[1]))
+    return reduced.resize(size, Image.Resampling.BILINEAR, box=(0, 0, width / factors[0], height / factors[1]))
+
+
+def _is_rgb(image: Image.Image) -> bool:
+    return image.mode == "RGB" and "transparency" not in image.info
+
+
+def _find_conversion(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
+    """Return what makes RGB of the whole of a picture or of any part of it."""
+    if is_deep_grey(image):
+        scale = find_scale(image)
+        return lambda part: scale(part).convert("RGB")
     if not image.has_transparency_data or (_may_lack_alpha(image) and image.getchannel("A").getextrema() == (0, 0)):
-        return image.convert("RGB")
-    if image.width * image.height <= _STRIP:
-        return _lay_on_grey(image)
-    opaque = Image.new("RGB", image.size)
-    rows = max(1, _STRIP // image.width)
-    for top in range(0, image.height, rows):
-        opaque.paste(_lay_on_grey(image.crop((0, top, image.width, min(top + rows, image.height)))), (0, top))
-    return opaque
+        return lambda part: part.convert("RGB")
+    return _lay_on_grey
 
 
 def _lay_on_grey(image: Image.Image) -> Image.Image:
     """Return a picture with transparency in RGB, on mid grey."""
-    image = image.convert("RGBA")
+    image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")  # La: associated alpha
     return Image.alpha_composite(Image.new("RGBA", image.size, _BACKGROUND), image).convert("RGB")
-
-
-def _tags(image: Image.Image) -> Mapping[int, Any]:
-    """Return the tags of a TIFF; of another picture none."""
-    return getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
 
 
 def _may_lack_alpha(image: Image.Image) -> bool:
@@ -75,7 +101,7 @@ def _may_lack_alpha(image: Image.Image) -> bool:
     if image.mode != "RGBA":
         return False
     if image.format == "TIFF":  # 1 and 2: associated and unassociated alpha
-        return not {1, 2} & set(_tags(image).get(_EXTRA_SAMPLES, ()))
+        return not {1, 2} & set(tags_of(image).get(_EXTRA_SAMPLES, ()))
     if image.format == "ICO":
         icon = image.ico  # type: ignore[attr-defined]
         icon.buf.seek(icon.entry[0].offset)
@@ -83,53 +109,10 @@ def _may_lack_alpha(image: Image.Image) -> bool:
     return image.format == "BMP"
 
 
-def _grey(values: np.ndarray, tags: Mapping[int, Any], scaled: bool) -> np.ndarray:
-    """Return grey values `(H, W)` of more than 8 bits as uint8; `tags` say the depth and what is white, if anything."""
-    if values.dtype.kind == "i" and tags.get(_SAMPLE_FORMAT, (1,)) == (1,) and tags:
-        values = values.view(np.uint32)
-    grey = _float_to_8_bits(values) if values.dtype.kind == "f" else _integers_to_8_bits(values, tags, scaled)
-    return 255 - grey if tags.get(_PHOTOMETRIC) == 0 else grey
-
-
-def _float_to_8_bits(values: np.ndarray) -> np.ndarray:
-    """Return floats in 0..1, or whole numbers, as uint8."""
-    low, high = float(values.min()), float(values.max())
-    if low >= 0.0 and high <= 1.0:
-        return np.round(values * 255).astype(np.uint8)
-    if low >= 0.0 and high <= 65535 and not (values % 1).any():
-        return _integers_to_8_bits(values.astype(np.int32), {}, False)
-    raise _unsupported(low, high)
-
-
-def _integers_to_8_bits(values: np.ndarray, tags: Mapping[int, Any], scaled: bool) -> np.ndarray:
-    """Return whole numbers as uint8: of the depth in the file or else the smallest that holds them all."""
-    low, high = int(values.min()), int(values.max())
-    if values.dtype == np.uint32 and high >= 1 << 31:
-        return (values >> 24).astype(np.uint8)
-    if low < 0 or high > 65535:
-        raise _unsupported(low, high)
-    depth = 16 if scaled else _depth(high, tags)
-    return (values // 257 if depth == 16 else values >> (depth - 8)).astype(np.uint8)
-
-
-def _depth(high: int, tags: Mapping[int, Any]) -> int:
-    """Return how many bits white has in a file whose largest value is `high`."""
-    bits, largest = tags.get(_BITS, (16,))[0], tags.get(_MAX_VALUE, (high,))[0]
-    if high < 1 << bits < 1 << 16:
-        return int(bits)
-    if high < largest <= 65535:
-        high = largest
-    return next(depth for depth in _DEPTHS if high < 1 << depth)
-
-
-def _unsupported(low: float, high: float) -> ValueError:
-    return ValueError(f"unsupported depth: grey values from {low:g} to {high:g}; save it with 8 or 16 bits")
-
-
 def correct_planes(image: Image.Image) -> None:
     """Make an opened TIFF that stores 16-bit colours one after the other be read so; Pillow takes them for 8-bit."""
-    tags = _tags(image)
-    if tags.get(_PLANES) == 2 and tags.get(_BITS, ())[:1] == (16,) and image.mode in ("RGB", "RGBA", "CMYK"):
+    tags = tags_of(image)
+    if tags.get(_PLANES) == 2 and tags.get(BITS, ())[:1] == (16,) and image.mode in ("RGB", "RGBA", "CMYK"):
         end = ";16L" if getattr(tags, "prefix", b"") == b"II" else ";16B"
         tiles = getattr(image, "tile", [])
         tiles[:] = [
@@ -149,18 +132,30 @@ def keep_deep_colour(image: Image.Image, reopen: Callable[[], Image.Image]) -> N
     Args:
         image: opened; changed in place.
         reopen: opens it anew.
+
+    Raises:
+        ValueError: it has to be decoded twice and is too large for that.
     """
     image.load()
     extrema = cast("tuple[tuple[int, int], ...]", image.getextrema())
-    if max(high for _, high in extrema[:3]) >= 1 << (_DEPTHS[-2] - 8):
+    if max(high for _, high in extrema[:3]) >= 1 << (DEPTHS[-2] - 8):
         return
+    check_size(*image.size, MAX_DEEP_PIXELS)
     lower = reopen()
     correct_planes(lower)
     tiles = getattr(lower, "tile", [])
     tiles[:] = [tile._replace(args=_other_bytes(tile.args)) for tile in tiles]
-    values = np.asarray(image).astype(np.uint16) << 8 | np.asarray(lower)
-    depth = _depth(int(values[..., :3].max()), {})
-    image.paste(Image.fromarray(np.minimum(values >> (depth - 8), 255).astype(np.uint8)))
+    boxes = list(split(image.size))
+    highest = max(int(_deep_values(image, lower, box)[..., :3].max()) for box in boxes)
+    shift = find_depth(highest, {}) - 8
+    for box in boxes:
+        values = np.minimum(_deep_values(image, lower, box) >> shift, 255).astype(np.uint8)
+        image.paste(Image.fromarray(values), box[:2])
+
+
+def _deep_values(upper: Image.Image, lower: Image.Image, box: Box) -> np.ndarray:
+    """Return the colours in a box as uint16, of two pictures that hold the upper and the lower bytes."""
+    return np.asarray(upper.crop(box)).astype(np.uint16) << 8 | np.asarray(lower.crop(box))
 
 
 def _find_deep(args: Any) -> str | None:

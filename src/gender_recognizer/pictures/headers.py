@@ -24,6 +24,7 @@ _MAX_BOXES = 10_000
 _MAX_VALUES = 200_000  # of a tag of a TIFF: one strip for each row and colour, or small tiles, is far less
 _MAX_COMMENTS = 1000
 _MAX_TILES, _MAX_PACKETS = 10_000, 2_000_000  # of JPEG 2000
+_CODING = 0x52  # its marker COD
 _MAX_EXTENSION_BLOCKS = 100_000  # of a GIF, before its first picture
 _NUMBERS = {
     3: 2,
@@ -90,13 +91,7 @@ def _check_webp(file: BinaryIO, max_pixels: int) -> None:
 
 def _check_boxes(file: BinaryIO, max_pixels: int) -> None:
     """Check each size that an AVIF or HEIF tells: of its pictures, their tiles and their tracks."""
-    for name, start, length in _read_boxes(file):
-        if name not in (b"meta", b"moov"):
-            continue
-        if length > _MAX_METADATA:
-            raise ValueError(f"more than {_MAX_METADATA:,} bytes of metadata; save it anew with another program")
-        file.seek(start)
-        content = file.read(length)
+    for name, content in read_metadata(file):
         for found in re.finditer(rb"ispe....(........)", content, re.DOTALL):
             width, height = struct.unpack(">II", found[1])
             check_size(width, height, max_pixels)
@@ -106,16 +101,34 @@ def _check_boxes(file: BinaryIO, max_pixels: int) -> None:
                 check_size(width, height, max_pixels)
 
 
+def read_metadata(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+    """Yield name and content of the boxes of an AVIF or HEIF that describe its pictures.
+
+    Raises:
+        ValueError: one of them is very long, or there are very many boxes.
+    """
+    for name, start, length in _read_boxes(file):
+        if name not in (b"meta", b"moov"):
+            continue
+        if length > _MAX_METADATA:
+            raise ValueError(f"more than {_MAX_METADATA:,} bytes of metadata; save it anew with another program")
+        file.seek(start)
+        yield name, file.read(length)
+
+
 def _read_boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
     """Yield name, start and length of the content of each box of a file."""
     end = file.seek(0, 2)
     position = 0
     for _ in range(_MAX_BOXES):
         file.seek(position)
-        length, name = struct.unpack(">I4s", file.read(8))
+        head = file.read(16)
+        if len(head) < 16:  # the end, or bytes that nobody needs
+            return
+        length, name = struct.unpack_from(">I4s", head)
         start = position + 8
         if length == 1:
-            (length,) = struct.unpack(">Q", file.read(8))
+            (length,) = struct.unpack_from(">Q", head, 8)
             start += 8
         stop = position + length if length else end
         yield name, start, min(stop, end) - start
@@ -161,20 +174,35 @@ def _check_tiff(file: BinaryIO, max_pixels: int) -> None:
 
 def _check_jpeg2000(file: BinaryIO, max_pixels: int) -> None:
     """Check the numbers of tiles and packets, for each of which the decoder takes memory."""
-    head = file.read(16)
-    start = 0
-    if head[4:8] == b"jP  ":
-        start = next((start for name, start, _ in _read_boxes(file) if name == b"jp2c"), 0)
-    file.seek(start + 8)
-    width, height, left, top, tile_width, tile_height, tile_left, tile_top, count = struct.unpack(">8IH", file.read(34))
+    width, height, left, top, tile_width, tile_height, tile_left, tile_top, count = _read_frame(file)
     check_size(width - left, height - top, max_pixels)
     tiles = -(-(width - tile_left) // max(tile_width, 1)) * -(-(height - tile_top) // max(tile_height, 1))
     if tiles > _MAX_TILES:
         raise ValueError(f"{tiles:,} tiles are more than {_MAX_TILES:,}; save it anew with another program")
-    file.seek(start + 42 + 3 * count)
     for marker, content in _read_codestream(file):
-        if marker == 0x52:
+        if marker == _CODING:
             _check_packets(content, (width - left, height - top), count, tiles)
+
+
+def can_be_halved(file: BinaryIO) -> bool:
+    """Say whether a JPEG 2000 holds its picture at half its width and height as well."""
+    try:
+        _read_frame(file)
+        return any(marker == _CODING and content[5] > 0 for marker, content in _read_codestream(file))
+    except (struct.error, IndexError):
+        return False
+
+
+def _read_frame(file: BinaryIO) -> tuple[int, ...]:
+    """Return the numbers of the segment SIZ of a JPEG 2000, up to the count of channels; the next segment follows."""
+    file.seek(0)
+    head, start = file.read(16), 0
+    if head[4:8] == b"jP  ":
+        start = next((start for name, start, _ in _read_boxes(file) if name == b"jp2c"), 0)
+    file.seek(start + 8)
+    numbers = struct.unpack(">8IH", file.read(34))
+    file.seek(start + 42 + 3 * numbers[-1])
+    return numbers
 
 
 def _read_codestream(file: BinaryIO) -> Iterator[tuple[int, bytes]]:

@@ -19,8 +19,9 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from gender_recognizer.pictures import jpeg
-from gender_recognizer.pictures.colour import correct_planes, has_deep_colour, keep_deep_colour, to_rgb
+from gender_recognizer.pictures.colour import correct_planes, has_deep_colour, keep_deep_colour, shrink_to_rgb, to_rgb
 from gender_recognizer.pictures.headers import MAX_SLOW_PIXELS, SLOW_DECODERS, check_size
+from gender_recognizer.pictures.memory import limit_memory
 from gender_recognizer.pictures.mending import mend
 from gender_recognizer.pictures.opening import MAX_PIXELS, open_picture, open_regular
 from gender_recognizer.pictures.pages import count_pages
@@ -30,7 +31,8 @@ COMPATIBLE_VERSIONS = {2: (1,)}
 """For a version, the earlier ones whose models it takes, because the pictures that models learn from are the same.
 
 2 differs from 1 only where 1 was wrong, never in the 8-bit pictures that models were trained on: in grey values that
-use fewer bits than their file has or where white is zero, and in fourth channels that are no transparency.
+use fewer bits than their file has or where white is zero, and in fourth channels that are no transparency. A JPEG 2000
+of more than about 17 million pixels in colour is now decoded at half its size first.
 """
 
 IMAGE_SIZE = (100, 80)
@@ -135,7 +137,7 @@ def read_picture(
     content = file.getvalue() if isinstance(file, BytesIO) else b""
     size = jpeg.read_plain_header(content)
     if size and size[0] * size[1] <= max_pixels and (image := jpeg.decode_shrunk(content, size, shape[::-1])):
-        return Picture(_pixels(_shrunk(image, shape[::-1])), size)
+        return Picture(_pixels(shrink_to_rgb(image, shape[::-1])), size)
     return _read(file, max_pixels, allow_truncated, lambda image, file: _to_picture(image, file, shape))
 
 
@@ -174,26 +176,26 @@ def _read(file: BinaryIO, max_pixels: int, allow_truncated: bool, finish: Finish
     if not allow_truncated:
         return _read_whole(file, max_pixels, finish)
     with _truncated_lock:
-        try:
+        with suppress(ValueError):
             return _read_whole(file, max_pixels, finish)
-        except ValueError:
-            file.seek(0)
-            ImageFile.LOAD_TRUNCATED_IMAGES = True  # Pillow knows no switch for a single picture
-            try:
-                return _decode(open_picture(file, max_pixels), file, max_pixels, finish)._replace(truncated=True)
-            finally:
-                ImageFile.LOAD_TRUNCATED_IMAGES = False
+        file.seek(0)
+        ImageFile.LOAD_TRUNCATED_IMAGES = True  # Pillow knows no switch for a single picture
+        try:
+            return _decode(open_picture(file, max_pixels), file, max_pixels, finish)._replace(truncated=True)
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
 def _read_whole(file: BinaryIO, max_pixels: int, finish: Finish[T]) -> T:
     """Decode a file or, where that fails, what is left of it without what does not touch the pixels."""
     try:
         return _decode(open_picture(file, max_pixels), file, max_pixels, finish)
-    except ValueError:
-        for mended in mend(file):
-            with suppress(ValueError):
-                return _decode(open_picture(mended, max_pixels), mended, max_pixels, finish)
-        raise
+    except ValueError as error:
+        reason = str(error)  # the error itself keeps the memory of the picture
+    for mended in mend(file):
+        with suppress(ValueError):
+            return _decode(open_picture(mended, max_pixels), mended, max_pixels, finish)
+    raise ValueError(reason)
 
 
 def _decode(image: Image.Image, file: BinaryIO | None, max_pixels: int, finish: Finish[T]) -> T:
@@ -205,7 +207,9 @@ def _decode(image: Image.Image, file: BinaryIO | None, max_pixels: int, finish: 
         correct_planes(image)
         if file is None:
             image.load()
-        elif has_deep_colour(image):
+        else:
+            limit_memory(image, file, max_pixels)
+        if file and has_deep_colour(image):
             keep_deep_colour(image, lambda: open_picture(_rewound(file), max_pixels))
         return finish(image, file)
     except ValueError as error:
@@ -232,8 +236,8 @@ def _to_picture(image: Image.Image, file: BinaryIO | None, shape: tuple[int, int
 
 
 def _to_photograph(image: Image.Image, file: BinaryIO | None, longest: int | None) -> Photograph:
-    orientation = _load_orientation(image)
     width, height = image.size
+    orientation = _load_orientation(image)
     share = longest / max(width, height) if longest else 1
     image.draft("RGB", (math.ceil(width * share), math.ceil(height * share)))
     upright = _turn(to_rgb(image), orientation)
@@ -251,12 +255,7 @@ def _resized(image: Image.Image, file: BinaryIO | None, shape: tuple[int, int]) 
         decoded = jpeg.decode_shrunk(file.getvalue(), image.size, size)
     if decoded is None:
         image.draft("RGB", size)  # decodes a JPEG at half its size or less; does nothing once an image is loaded
-        decoded = to_rgb(image)
-    return _turn(_shrunk(decoded, size), orientation)
-
-
-def _shrunk(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
+    return _turn(shrink_to_rgb(decoded or image, size), orientation)
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
@@ -268,6 +267,8 @@ def _load_orientation(image: Image.Image) -> int:
     """Return the EXIF turn of an opened picture, which is then loaded unless it is a JPEG."""
     if image.format not in ("JPEG", "MPO"):
         image.load()  # reading the EXIF data of a PNG would do so, and swallow its errors
+    if image.format == "JPEG2000":
+        image.reduce = 0  # type: ignore[method-assign, assignment]  # any other number hides Pillow's `reduce`
     return _orientation(image)
 
 
