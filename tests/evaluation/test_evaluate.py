@@ -232,7 +232,7 @@ def test_that_nobody_knows_what_trained_a_model_is_said_everywhere(tmp_path, mov
 def test_a_model_without_a_split_says_that_too_but_the_bundled_one_has_a_card(tmp_path, moved_run):
     model, root = moved_run
     alone = Path(shutil.copy(model, tmp_path / "alone.onnx"))
-    assert "whether these pictures trained it is not known" in select(tmp_path, root, alone).notes[0]
+    assert "whether these pictures trained it is unknown" in select(tmp_path, root, alone).notes[0]
     assert select(tmp_path, root, BUNDLED_MODEL).notes == []
 
 

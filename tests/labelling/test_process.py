@@ -423,7 +423,7 @@ def test_a_table_of_a_version_with_fewer_columns_is_replaced_and_one_with_a_colu
     for header in (f"{whole.splitlines()[0]},notes", "file,label", "file,status,label,probability,probability"):
         table.write_text(f"{header}\n")
         assert main("label", typed) == 2
-        assert "out.csv' exists and is no result of gender_recognizer" in capsys.readouterr().err
+        assert "out.csv' exists and is not a result of gender_recognizer" in capsys.readouterr().err
         assert table.read_text() == f"{header}\n"
 
 

@@ -35,7 +35,7 @@ class ClassifierSettings:
                 raise ValueError(f"classifier.{name} is {share}; expected a share from 0 to 1")
         for name in ("weight_decay", "frame_weight", "feature_weight"):
             if (weight := getattr(self, name)) < 0:
-                raise ValueError(f"classifier.{name} is {weight}; expected a number from 0 up")
+                raise ValueError(f"classifier.{name} is {weight}; expected a number, 0 or more")
 
 
 @dataclass
