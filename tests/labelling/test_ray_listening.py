@@ -67,4 +67,5 @@ def test_nobody_else_reaches_a_ray_that_was_started_here(tmp_path):
         running.communicate("\n", timeout=60)
     assert addresses
     assert addresses <= set(LOOPBACK)
+    assert not (tmp_path / ".cache/uv").exists()  # under `uv run`, too, workers fetch nothing
     assert not list(tmp_path.rglob("*token*"))  # the secret is in the memory of these processes alone

@@ -209,6 +209,7 @@ class _Actor:
 def _join(address: str | None, listen: bool) -> tuple[Any, bool]:
     """Return the context of a cluster, and whether to leave it at the end."""
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # else `uv run` makes workers fetch packages anew
     if address is None and not listen:
         _keep_to_this_machine()
     try:
