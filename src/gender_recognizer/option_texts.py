@@ -38,7 +38,7 @@ def explain(error: Exception, kind: type) -> str:
 
 def help_text(kind: type) -> str:
     """Return the docstring of a command's settings, then the options they inherit and those of groups."""
-    text = inspect.getdoc(kind) or ""
+    text = (inspect.getdoc(kind) or "").replace("Attributes:\n", "Options:\n")
     for base in kind.__mro__[1:-1]:
         text += f"\n\nOptions it shares with others:\n{_attributes(base)}"
     for name, part in option_types(kind):
