@@ -185,6 +185,10 @@ def test_latest_is_the_best_checkpoint_of_the_newest_run(tmp_path):
             (folder / name).touch()
         os.utime(folder, (number, 10 - number))
     assert newest_run(tmp_path) == tmp_path / "newer"
+    for trial in ("sweep_1/0", "tune_study/3"):
+        (tmp_path / trial / "checkpoints").mkdir(parents=True)
+        (tmp_path / trial / "checkpoints" / "model_state-epoch-01-val_acc-0.9900.ckpt").touch()
+    assert newest_run(tmp_path) == tmp_path / "newer"
     assert find_model("latest", tmp_path).name == "model_state-epoch-00-val_acc-0.9000.ckpt"
     assert find_model("latest", tmp_path).is_relative_to(tmp_path / "newer")
 

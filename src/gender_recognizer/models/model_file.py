@@ -79,14 +79,16 @@ def find_start(init_from: str, outputs: Path) -> Path:
 
 
 def newest_run(outputs: Path) -> Path:
-    """Return the run folder below `outputs` whose `checkpoints/` changed last.
+    """Return the run folder in `outputs`, or `outputs` itself, whose `checkpoints/` changed last.
+
+    Trials of a sweep or a search lie deeper: the newest of them is as likely the worst as the best.
 
     Raises:
         ValueError: there is none.
     """
-    folders = [file.parent for file in outputs.rglob("checkpoints/*.ckpt")]
+    folders = [file.parent for pattern in ("", "*/") for file in outputs.glob(f"{pattern}checkpoints/*.ckpt")]
     if not folders:
-        raise ValueError(f"no training run with a checkpoint below '{outputs}'; train first")
+        raise ValueError(f"no training run with a checkpoint in '{outputs}'; train first")
     return max(set(folders), key=lambda folder: folder.stat().st_mtime).parent
 
 
