@@ -108,8 +108,7 @@ def test_dark_and_coarse_pictures(images):
     dark = Augmentation(**FRAMING, **LOOKS | {"dark": 1.0})(images)[0]
     shares = dark.mean(dim=(1, 2, 3)) / images.float().mean(dim=(1, 2, 3))
     assert ((shares > 0.15) & (shares < 0.65)).all()
-    moved = images.float()
-    Augmentation(coarse=1.0)._blur(moved)
+    moved = Augmentation(**FRAMING, **LOOKS | {"coarse": 1.0})(images)[0]
     assert (moved.diff(dim=3).abs().mean(dim=(1, 2, 3)) < 40).float().mean() > 0.5  # of noise, 85 before
 
 
