@@ -13,8 +13,8 @@ from PIL import Image
 from gender_recognizer.cli import main
 from gender_recognizer.labelling.local_engine import LocalEngine
 from gender_recognizer.labelling.records import Limits
+from gender_recognizer.models.devices import ChosenModel
 from gender_recognizer.models.model_file import BUNDLED_MODEL
-from gender_recognizer.models.predictor import ChosenModel
 from gender_recognizer.pictures.listing import File, Folder
 
 ray = pytest.importorskip("ray")

@@ -24,7 +24,8 @@ from gender_recognizer.labelling.local_engine import AHEAD, LocalEngine
 from gender_recognizer.labelling.records import Limits, Record
 from gender_recognizer.labelling.settings import LabelSettings, RaySettings
 from gender_recognizer.models.detector import Detector
-from gender_recognizer.models.predictor import ChosenModel, load_predictor
+from gender_recognizer.models.devices import ChosenModel
+from gender_recognizer.models.predictor import load_predictor
 from gender_recognizer.pictures.listing import File
 
 if TYPE_CHECKING:

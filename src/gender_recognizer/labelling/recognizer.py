@@ -16,8 +16,9 @@ from gender_recognizer.labelling.labeller import Labeller, Pair
 from gender_recognizer.labelling.records import Limits, Record
 from gender_recognizer.models.calibration import confidence_for
 from gender_recognizer.models.detector import Detector
+from gender_recognizer.models.devices import choose_device
 from gender_recognizer.models.model_file import find_model
-from gender_recognizer.models.predictor import available_cores, choose_device, load_predictor
+from gender_recognizer.models.predictor import available_cores, load_predictor
 from gender_recognizer.pictures.listing import File, Folder
 
 Source = str | os.PathLike[str] | File | np.ndarray | Image.Image
@@ -110,7 +111,7 @@ class Recognizer(Generic[One]):
 
         Args:
             model_path: an `.onnx` or `.ckpt` file; None for the bundled model.
-            device: `auto`, `cpu` or `cuda`.
+            device: `auto`, `cpu`, `cuda`, `mps`, `coreml`, `directml` or `openvino`.
             batch_size: pictures that a thread takes at once; labels do not depend on it.
             num_threads: threads that read and label; None for the number of cores.
             target_accuracy: choose `min_confidence` so that this share of the labels was right on the model's
