@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,6 +70,11 @@ def app() -> int:
     name, arguments = (sys.argv[1] if len(sys.argv) > 1 else "--help"), sys.argv[2:]
     if name in COMMANDS:
         return main(name, arguments)
+    if name in ("-sc", "--shell-completion") or name.startswith("--shell-completion="):
+        return _complete(sys.argv[1:])
+    if name == "--version":
+        show(f"gender-recognizer {version('gender_recognizer')}")
+        return 0
     if name in ("-h", "--help"):
         lines = [
             f"  {known:9} {help_text(_load(command.settings)).splitlines()[0]}" for known, command in COMMANDS.items()
@@ -82,6 +88,20 @@ def app() -> int:
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
     print(f"error: no command is called '{name}'; {hint}", file=sys.stderr)
     return WRONG_USAGE
+
+
+def _complete(arguments: list[str]) -> int:
+    """Print what may follow on the command line that a shell gives in COMP_LINE: a command, or its options.
+
+    Hydra knows programs of one command only, so the command's name is taken out before it is asked.
+    """
+    words = os.environ.get("COMP_LINE", "").split(" ")
+    if len(words) == 2:
+        show(" ".join(name for name in COMMANDS if name.startswith(words[1])))
+        return 0
+    name = words.pop(1) if words[1:] else "label"  # any will do where a shell asks how it is to ask
+    os.environ["COMP_LINE"] = " ".join(words)
+    return main(name, arguments) if name in COMMANDS else 0
 
 
 def main(name: str, arguments: Sequence[str] | None = None) -> int:
