@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gender_recognizer.arguments import Overrides, read_arguments
+from gender_recognizer.extras import find_extra, how_to_install
 from gender_recognizer.option_texts import explain, help_text
 from gender_recognizer.streams import prepare_streams, show
 
@@ -215,6 +216,8 @@ def _run_with_hydra(name: str, command: Command, line: Overrides) -> int:
 
     if not line.flags:
         _compose(command, line.overrides)  # a mistake is reported here in one line, before a folder is made
+    if set(line.flags) <= {"-m", "--multirun"}:
+        _load(command.run)  # and a package that is missing, too
     typed, codes = sys.argv, [0]
 
     def task(config: Any) -> float | None:
@@ -279,8 +282,8 @@ def _report(error: Exception) -> int:
     if isinstance(error, ModuleNotFoundError):
         if str(error.name).startswith("gender_recognizer"):
             raise error
-        package = str(error.name).partition(".")[0]
-        message = f"this command needs {package}: uv sync, or pip install 'gender_recognizer[train]'"
+        module = str(error.name).partition(".")[0]
+        message = f"this command needs {module}: {how_to_install(find_extra(module))}"
     print(f"error: {message} (HYDRA_FULL_ERROR=1 shows where)", file=sys.stderr)
     of_machine = isinstance(error, OSError) and not isinstance(error, WRONG_PATH)
     return BROKEN if of_machine else WRONG_USAGE
