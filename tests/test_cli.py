@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT, RED, read_records, save_picture
 
+import gender_recognizer
 from gender_recognizer.arguments import option_types
 from gender_recognizer.cli import COMMANDS, app, main, read_settings, settings_class
 
@@ -136,6 +137,46 @@ def test_the_command_lists_the_commands(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["gender-recognizer", "lable", "x"])
     assert app() == 2
     assert "no command is called 'lable'; did you mean label?" in capsys.readouterr().err
+
+
+def test_the_command_says_its_version(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["gender-recognizer", "--version"])
+    assert app() == 0
+    assert capsys.readouterr().out == f"gender-recognizer {gender_recognizer.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("gender-recognizer ", list(COMMANDS)),
+        ("gender-recognizer t", ["train", "tune"]),
+        ("gender-recognizer train model=small", ["model=smallcnn"]),
+        ("gender-recognizer label target", ["target_accuracy="]),
+        ("gender-recognizer  label target", []),
+        ("gender-recognizer nothing target", []),
+    ],
+)
+def test_shells_complete_commands_and_options(line, expected, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["gender-recognizer", "-sc", "query=bash"])
+    monkeypatch.setenv("COMP_LINE", line)
+    assert app() == 0
+    assert capsys.readouterr().out.split() == expected
+
+
+def test_shells_learn_to_complete(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["gender-recognizer", "-sc", "install=bash"])
+    monkeypatch.delenv("COMP_LINE", raising=False)
+    assert app() == 0
+    assert capsys.readouterr().out.endswith("-F hydra_bash_completion gender-recognizer\n")
+
+
+@pytest.mark.parametrize(("name", "script"), [(name, command.config) for name, command in COMMANDS.items()])
+def test_shells_complete_the_options_of_scripts(name, script, monkeypatch, capsys):
+    option = next(option_types(settings_class(name)))[0]
+    monkeypatch.setattr(sys, "argv", [f"scripts/{script}.py"])
+    monkeypatch.setenv("COMP_LINE", f"python scripts/{script}.py {option}")
+    assert main(name, ["-sc", "query=bash"]) == 0
+    assert {f"{option}=", f"{option}."} & set(capsys.readouterr().out.split())
 
 
 def environment(**variables):

@@ -36,6 +36,13 @@ def test_links_lead_somewhere(name):
         assert not anchor or anchor in anchors(linked), target
 
 
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_python_code_in_documents_is_checked_by_mypy(name):
+    blocks = re.findall(r"^```python\n(.*?)^```", (PROJECT / name).read_text(), re.MULTILINE | re.DOTALL)
+    checked = re.sub("(?<=import Recognizer).*", "", (PROJECT / "tests/user_code.py").read_text()).splitlines()
+    assert {line for block in blocks for line in block.splitlines()} <= set(checked)
+
+
 @pytest.mark.parametrize("config", ["process", "demo"])
 def test_every_option_of_labelling_is_explained(config):
     options = OmegaConf.load(PROJECT / f"configs/{config}.yaml").keys() - {"defaults", "hydra", "input_dir", "outputs"}

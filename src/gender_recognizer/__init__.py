@@ -7,6 +7,8 @@ if TYPE_CHECKING:
     from gender_recognizer.labelling.recognizer import Recognizer
     from gender_recognizer.labelling.records import Record
 
+    __version__: str
+
 # Libraries read these switches of their telemetry when they are imported, so they are set first; ONNX Runtime's
 # `disable_telemetry_events()` would come too late. Values that the user has set are kept.
 for _name, _value in {
@@ -20,7 +22,7 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
-__all__ = ["Recognizer", "Record"]
+__all__ = ["Recognizer", "Record", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
@@ -33,4 +35,8 @@ def __getattr__(name: str) -> Any:
         from gender_recognizer.labelling.records import Record
 
         return Record
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("gender_recognizer")
     raise AttributeError(f"module 'gender_recognizer' has no attribute '{name}'")

@@ -11,10 +11,12 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gender_recognizer.arguments import Overrides, read_arguments
+from gender_recognizer.extras import find_extra, how_to_install
 from gender_recognizer.option_texts import explain, help_text
 from gender_recognizer.streams import prepare_streams, show
 
@@ -69,6 +71,11 @@ def app() -> int:
     name, arguments = (sys.argv[1] if len(sys.argv) > 1 else "--help"), sys.argv[2:]
     if name in COMMANDS:
         return main(name, arguments)
+    if name in ("-sc", "--shell-completion") or name.startswith("--shell-completion="):
+        return _complete(sys.argv[1:])
+    if name == "--version":
+        show(f"gender-recognizer {version('gender_recognizer')}")
+        return 0
     if name in ("-h", "--help"):
         lines = [
             f"  {known:9} {help_text(_load(command.settings)).splitlines()[0]}" for known, command in COMMANDS.items()
@@ -82,6 +89,20 @@ def app() -> int:
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
     print(f"error: no command is called '{name}'; {hint}", file=sys.stderr)
     return WRONG_USAGE
+
+
+def _complete(arguments: list[str]) -> int:
+    """Print what may follow on the command line that a shell gives in COMP_LINE: a command, or its options.
+
+    Hydra knows programs of one command only, so the command's name is taken out before it is asked.
+    """
+    words = os.environ.get("COMP_LINE", "").split(" ")
+    if len(words) == 2:
+        show(" ".join(name for name in COMMANDS if name.startswith(words[1])))
+        return 0
+    name = words.pop(1) if words[1:] else "label"  # any will do where a shell asks how it is to ask
+    os.environ["COMP_LINE"] = " ".join(words)
+    return main(name, arguments) if name in COMMANDS else 0
 
 
 def main(name: str, arguments: Sequence[str] | None = None) -> int:
@@ -195,6 +216,8 @@ def _run_with_hydra(name: str, command: Command, line: Overrides) -> int:
 
     if not line.flags:
         _compose(command, line.overrides)  # a mistake is reported here in one line, before a folder is made
+    if set(line.flags) <= {"-m", "--multirun"}:
+        _load(command.run)  # and a package that is missing, too
     typed, codes = sys.argv, [0]
 
     def task(config: Any) -> float | None:
@@ -259,8 +282,8 @@ def _report(error: Exception) -> int:
     if isinstance(error, ModuleNotFoundError):
         if str(error.name).startswith("gender_recognizer"):
             raise error
-        package = str(error.name).partition(".")[0]
-        message = f"this command needs {package}: uv sync, or pip install 'gender_recognizer[train]'"
+        module = str(error.name).partition(".")[0]
+        message = f"this command needs {module}: {how_to_install(find_extra(module))}"
     print(f"error: {message} (HYDRA_FULL_ERROR=1 shows where)", file=sys.stderr)
     of_machine = isinstance(error, OSError) and not isinstance(error, WRONG_PATH)
     return BROKEN if of_machine else WRONG_USAGE

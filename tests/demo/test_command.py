@@ -49,7 +49,7 @@ def test_wrong_options_are_named_in_one_line(capsys, options, message):
 
 def test_without_gradio_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr("gender_recognizer.demo.run.find_spec", lambda name: None)
-    message = "^the page needs the extra demo: uv sync --extra demo$"
+    message = r"^the page needs the extra demo: (uv )?pip install -e '\.\[demo\]'$"
     with pytest.raises(ValueError, match=message):
         run(SETTINGS)
 

@@ -25,6 +25,7 @@ from gender_recognizer.evaluation.selection import class_folders, select_picture
 from gender_recognizer.evaluation.settings import EvaluateDataSettings, EvaluateSettings
 from gender_recognizer.models.model_file import BUNDLED_MODEL, load_classifier, save_checkpoint
 from gender_recognizer.models.predictor import load_predictor
+from gender_recognizer.pictures.names import markdown
 
 SAMPLE = PROJECT / "data" / "sample"
 MODEL = BUNDLED_MODEL.with_name("smallcnn.onnx")
@@ -406,6 +407,19 @@ def test_card_of_the_bundled_model_says_what_was_measured(tmp_path):
     write_card(summary, about, tmp_path / "card.md")
     assert (tmp_path / "card.md").read_text() == (folder / "MODEL_CARD.md").read_text()
     assert summary["model"] == describe_model(BUNDLED_MODEL, load_predictor(BUNDLED_MODEL))
+
+
+def test_card_of_an_own_model_says_what_its_run_knows(tmp_path, colour_runs, colour_data):
+    run_dir = colour_runs["female", "male"]
+    (checkpoint,) = (run_dir / "checkpoints").glob("model_state-*.ckpt")
+    options = [f"data.root={run_dir}/unseen", f"data.cache_dir={tmp_path}/cache", "num_draws=100"]
+    for model in (checkpoint, checkpoint.with_name("model.onnx")):
+        assert main("evaluate", [*options, f"model_path={model}", f"output_dir={tmp_path}/out"]) == 0
+        card = (tmp_path / "out" / "MODEL_CARD.md").read_text()
+        temperature = f"{load_predictor(model).info.temperature:.4f}".rstrip("0")
+        assert f"Trained on: {markdown(str(colour_data))}." in card
+        assert f"Temperature {temperature}" in card
+        assert "were fitted on validation pictures. These were too few, or too hard" in card
 
 
 def rename_classes(path, classes):

@@ -11,8 +11,8 @@ from PIL import Image
 from gender_recognizer.labelling.labeller import Reader
 from gender_recognizer.labelling.local_engine import AHEAD, LocalEngine
 from gender_recognizer.labelling.records import Limits
+from gender_recognizer.models.devices import ChosenModel
 from gender_recognizer.models.model_file import BUNDLED_MODEL
-from gender_recognizer.models.predictor import ChosenModel
 from gender_recognizer.pictures.listing import Folder
 
 MODEL = ChosenModel(BUNDLED_MODEL, "cpu", "a test")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -13,8 +14,8 @@ from PIL import Image
 from gender_recognizer.cli import main
 from gender_recognizer.labelling.local_engine import LocalEngine
 from gender_recognizer.labelling.records import Limits
+from gender_recognizer.models.devices import ChosenModel
 from gender_recognizer.models.model_file import BUNDLED_MODEL
-from gender_recognizer.models.predictor import ChosenModel
 from gender_recognizer.pictures.listing import File, Folder
 
 ray = pytest.importorskip("ray")
@@ -143,10 +144,12 @@ def test_a_cluster_that_does_not_answer_is_named(tmp_path):
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_the_extra_is_named_where_it_is_missing(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    with pytest.raises(ValueError, match="engine=ray needs the extra ray"):
-        RayEngine(MODEL, Limits())
+def test_the_extra_is_named_where_it_is_missing(monkeypatch, command, tmp_path):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    done = command("label", SAMPLE, "engine=ray", f"output_path={tmp_path}/")
+    assert done.returncode == 2
+    assert re.match(r"error: this command needs ray: (uv )?pip install -e '\.\[ray\]'", done.stderr)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture(scope="module")

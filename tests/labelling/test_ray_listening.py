@@ -17,7 +17,7 @@ import sys
 from gender_recognizer.labelling.ray_engine import RayEngine
 from gender_recognizer.labelling.records import Limits
 from gender_recognizer.models.model_file import BUNDLED_MODEL
-from gender_recognizer.models.predictor import ChosenModel
+from gender_recognizer.models.devices import ChosenModel
 from gender_recognizer.pictures.listing import Folder
 from pathlib import Path
 

@@ -1,10 +1,17 @@
+import importlib.metadata
+import typing
+
 import numpy as np
 import pytest
 from conftest import PROJECT, Redness
 from PIL import Image
 
+import gender_recognizer
 from gender_recognizer import Recognizer
 from gender_recognizer.labelling import recognizer
+from gender_recognizer.labelling.recognizer import LimitOptions
+from gender_recognizer.labelling.records import Limits
+from gender_recognizer.pictures.listing import File
 from gender_recognizer.pictures.loading import load_image
 
 CLASSES = ("female", "male")
@@ -112,3 +119,51 @@ def test_a_folder_is_labelled_with_relative_names(bundled):
     records = list(bundled.label_folder(SAMPLE))
     assert len(records) == 200
     assert np.mean([record.file.split("/")[0] == record.label for record in records]) >= 0.95
+
+
+def test_all_limits_and_no_other_names_are_arguments():
+    assert typing.get_type_hints(LimitOptions) | {"faces": str} == typing.get_type_hints(Limits)
+    with pytest.raises(TypeError, match=r"no argument 'min_confidense'; did you mean min_confidence\?"):
+        Recognizer(min_confidense=0.9)
+    with pytest.raises(TypeError, match=r"no argument 'model'; did you mean model_path\?"):
+        Recognizer(model="a.onnx")
+    with pytest.raises(TypeError, match="no argument 'zzz'; there are model_path, device"):
+        Recognizer(zzz=1)
+
+
+def test_a_recognizer_says_what_it_is(bundled):
+    assert repr(bundled) == "<Recognizer smallcnn-int8.onnx: female, male; device=cpu, faces=none>"
+
+
+def test_the_package_says_its_version():
+    assert gender_recognizer.__version__ == importlib.metadata.version("gender_recognizer")
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        gender_recognizer.nothing  # noqa: B018
+
+
+def test_folders_and_patterns_are_not_taken_for_files(bundled, tmp_path):
+    with pytest.raises(ValueError, match=r"female' is a folder; label_folder labels the pictures in it"):
+        bundled.label(SAMPLE / "female")
+    with pytest.raises(ValueError, match=r"\*.jpg' is a pattern, and no such file exists; label takes files"):
+        bundled.label(f"{SAMPLE}/female/*.jpg")
+    (tmp_path / "a[1].jpg").write_bytes(FACE.read_bytes())
+    assert bundled.label(tmp_path / "a[1].jpg").status == "labelled"
+    among_others = bundled.label([FACE, SAMPLE, "*.jpg"])
+    assert [record.status for record in among_others] == ["labelled", "failed", "failed"]
+    assert among_others[1].reason == "a folder; label_folder labels the pictures in it"
+    assert among_others[2].reason.startswith("a pattern, and no such file exists")
+
+
+def test_one_picture_is_not_taken_for_many(bundled):
+    for one in (str(FACE), FACE, b"abc", Image.new("RGB", (20, 20)), 3, File("a", str(FACE))):
+        for many in (bundled.stream, bundled.look):
+            with pytest.raises(TypeError, match=f"an iterable of pictures, not one {type(one).__name__}; label takes"):
+                many(one)
+    assert bundled.label(File("a", str(FACE))).file == "a"
+
+
+def test_label_folder_takes_folders_only(bundled, tmp_path):
+    with pytest.raises(NotADirectoryError, match=r"001.jpg' is a file; label_folder takes a folder, label takes files"):
+        bundled.label_folder(FACE)
+    with pytest.raises(FileNotFoundError, match=r"there is no folder '.*missing'"):
+        bundled.label_folder(tmp_path / "missing")

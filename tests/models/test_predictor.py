@@ -1,12 +1,14 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
-import torch
 from conftest import PROJECT
 
-from gender_recognizer.models import predictor
+from gender_recognizer.models.devices import PROVIDERS
 from gender_recognizer.models.model_file import BUNDLED_MODEL, load_classifier
 from gender_recognizer.models.onnx_export import quantise_onnx
-from gender_recognizer.models.predictor import choose_device, load_predictor
+from gender_recognizer.models.predictor import load_predictor
 from gender_recognizer.pictures.listing import find_images
 from gender_recognizer.pictures.loading import load_image
 
@@ -16,18 +18,6 @@ CHECKPOINT, WHOLE = (BUNDLED_MODEL.with_name(f"smallcnn.{ending}") for ending in
 @pytest.fixture(scope="module")
 def faces():
     return np.stack([load_image(path) for path in find_images(PROJECT / "data/sample")])
-
-
-@pytest.fixture
-def no_gpu(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(predictor, "_is_installed", lambda package: False)
-
-
-@pytest.fixture
-def gpu(monkeypatch, no_gpu):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
 
 
 @pytest.mark.parametrize("path", [BUNDLED_MODEL, WHOLE, CHECKPOINT])
@@ -55,29 +45,26 @@ def test_quantising_again_keeps_what_the_file_says_and_its_labels(faces, tmp_pat
     assert (tmp_path / "a.onnx").stat().st_size < WHOLE.stat().st_size / 2
 
 
-def test_without_a_gpu_everything_runs_on_the_cpu(no_gpu):
-    assert choose_device(BUNDLED_MODEL)[:2] == (BUNDLED_MODEL, "cpu")
-    assert choose_device(CHECKPOINT)[:2] == (CHECKPOINT, "cpu")
-    assert "no usable GPU" in choose_device(CHECKPOINT).why
-    for path in (BUNDLED_MODEL, CHECKPOINT):
-        with pytest.raises(ValueError, match="device is 'cuda', but torch finds no usable GPU"):
-            choose_device(path, "cuda")
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_device_that_does_not_start_is_refused_and_not_replaced(monkeypatch):
+    monkeypatch.setattr("onnxruntime.InferenceSession.get_providers", lambda self: ["CPUExecutionProvider"])
+    with pytest.raises(ValueError, match="device is 'cuda', but onnxruntime cannot start it; use device=cpu"):
+        load_predictor(WHOLE, "cuda")
 
 
-def test_with_a_gpu_torch_takes_the_checkpoint_beside_an_onnx_file(gpu):
-    assert choose_device(CHECKPOINT) == (CHECKPOINT, "cuda", "Some GPU")
-    assert choose_device(BUNDLED_MODEL, "cuda")[:2] == (CHECKPOINT, "cuda")
-    assert choose_device(BUNDLED_MODEL)[1] == "cpu"
-    assert choose_device(CHECKPOINT, "cpu")[1] == "cpu"
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_directml_gets_one_call_at_a_time(faces, monkeypatch):
+    monkeypatch.setattr("onnxruntime.InferenceSession.get_providers", lambda self: [PROVIDERS["directml"]])
+    model, running = load_predictor(WHOLE, "directml"), []
 
+    class Session:
+        def run(self, names, inputs):
+            running.append(1)
+            time.sleep(0.01)
+            assert len(running) == 1
+            running.pop()
+            return [inputs["images"][:, :1, 0, 0]]
 
-def test_onnxruntime_gpu_is_used_where_it_is_installed(gpu, monkeypatch):
-    monkeypatch.setattr(predictor, "_is_installed", lambda package: package == "onnxruntime-gpu")
-    assert choose_device(BUNDLED_MODEL)[:2] == (BUNDLED_MODEL, "cuda")
-
-
-def test_mistakes_are_named(tmp_path, gpu):
-    with pytest.raises(ValueError, match="device is 'tpu'; expected auto, cpu or cuda"):
-        choose_device(BUNDLED_MODEL, "tpu")
-    with pytest.raises(ValueError, match="needs onnxruntime-gpu for it"):
-        choose_device(tmp_path / "alone.onnx", "cuda")
+    model.session = Session()
+    with ThreadPoolExecutor(4) as threads:
+        assert len(list(threads.map(model.predict, [faces[:1]] * 8))) == 8

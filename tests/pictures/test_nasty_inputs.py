@@ -23,8 +23,8 @@ from PIL import Image
 from gender_recognizer import Recognizer
 from gender_recognizer.labelling.local_engine import LocalEngine
 from gender_recognizer.labelling.records import Limits
+from gender_recognizer.models.devices import ChosenModel
 from gender_recognizer.models.model_file import BUNDLED_MODEL
-from gender_recognizer.models.predictor import ChosenModel
 from gender_recognizer.pictures.listing import Folder
 from gender_recognizer.pictures.loading import load_or_reason
 

@@ -3,6 +3,7 @@
 from importlib.util import find_spec
 
 from gender_recognizer.demo.settings import DemoSettings
+from gender_recognizer.extras import how_to_install
 from gender_recognizer.models.model_file import find_model
 
 
@@ -14,7 +15,7 @@ def run(settings: DemoSettings) -> int:
         KeyboardInterrupt: a signal came before the page was ready.
     """
     if find_spec("gradio") is None:
-        raise ValueError("the page needs the extra demo: uv sync --extra demo")
+        raise ValueError(f"the page needs the extra demo: {how_to_install('demo')}")
     find_model(settings.model_path, settings.outputs)
     from gender_recognizer.demo.server import serve  # gradio is an optional extra, and slow to import
 

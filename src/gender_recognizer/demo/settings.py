@@ -13,7 +13,7 @@ class DemoSettings:
         python scripts/demo.py host=0.0.0.0 max_total_mb=500
 
     Drop pictures, see label, probability and status of each and, if wanted, which parts speak for the label, and
-    download the process_results.json that process.py would write. Needs the extra demo: uv sync --extra demo.
+    download the process_results.json that process.py would write. Needs the extra demo.
 
     Attributes:
         host: address to listen at; with 0.0.0.0 anyone who can reach this machine can use the page, without a password.

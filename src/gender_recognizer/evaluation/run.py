@@ -29,8 +29,9 @@ from gender_recognizer.evaluation.robustness import measure_robustness
 from gender_recognizer.evaluation.saliency import saliency_maps
 from gender_recognizer.evaluation.selection import Selection, count_seen, find_split, select_pictures
 from gender_recognizer.evaluation.settings import EvaluateSettings
+from gender_recognizer.models.devices import choose_device
 from gender_recognizer.models.model_file import find_model
-from gender_recognizer.models.predictor import Predictor, available_cores, choose_device, load_predictor
+from gender_recognizer.models.predictor import Predictor, available_cores, load_predictor
 from gender_recognizer.pictures.listing import describe_endings
 from gender_recognizer.pictures.names import printable
 from gender_recognizer.training.figures import worst_errors

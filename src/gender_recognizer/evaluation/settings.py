@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gender_recognizer.models.classes import check_classes
+from gender_recognizer.models.settings import check_device
 
 PARTS = ("auto", "all", "train", "validation", "test")
-DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass
@@ -48,7 +48,7 @@ class EvaluateSettings:
         robustness: how it does when pictures are framed differently, turned, blurred or dark; takes 13 times as long.
         num_draws: bootstrap resamples, 100 or more.
         seed: of the resamples and of the random pictures that are explained.
-        device: auto, cpu or cuda.
+        device: auto, cpu, cuda, mps, coreml, directml or openvino.
         outputs: where training runs are.
         output_dir: where the report goes; None for evaluate_DATE_TIME in outputs.
 
@@ -74,8 +74,7 @@ class EvaluateSettings:
             self.data.classes = check_classes(self.data.classes, "data.classes")
         if self.part not in PARTS:
             raise ValueError(f"part is '{self.part}'; expected {', '.join(PARTS)}")
-        if self.device not in DEVICES:
-            raise ValueError(f"device is '{self.device}'; expected {', '.join(DEVICES)}")
+        check_device(self.device)
         if self.num_draws < 100:
             raise ValueError(f"num_draws is {self.num_draws}; expected a whole number, 100 or more")
         if self.seed < 0:

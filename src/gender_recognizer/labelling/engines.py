@@ -9,8 +9,8 @@ from typing import Protocol, TypeVar
 from gender_recognizer.labelling.records import Limits, Record
 from gender_recognizer.labelling.settings import LabelSettings
 from gender_recognizer.models.detector import Detector
+from gender_recognizer.models.devices import ChosenModel
 from gender_recognizer.models.model_file import ModelInfo
-from gender_recognizer.models.predictor import ChosenModel
 from gender_recognizer.pictures.listing import File
 
 T = TypeVar("T")

@@ -12,8 +12,9 @@ from gender_recognizer.labelling.records import Limits, Record
 from gender_recognizer.labelling.settings import LabelSettings
 from gender_recognizer.labelling.workers import Crew, Task
 from gender_recognizer.models.detector import Detector
+from gender_recognizer.models.devices import ChosenModel
 from gender_recognizer.models.model_file import ModelInfo
-from gender_recognizer.models.predictor import ChosenModel, available_cores, load_predictor
+from gender_recognizer.models.predictor import available_cores, load_predictor
 from gender_recognizer.pictures.listing import File
 
 AHEAD = 3

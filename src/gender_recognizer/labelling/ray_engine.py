@@ -24,7 +24,8 @@ from gender_recognizer.labelling.local_engine import AHEAD, LocalEngine
 from gender_recognizer.labelling.records import Limits, Record
 from gender_recognizer.labelling.settings import LabelSettings, RaySettings
 from gender_recognizer.models.detector import Detector
-from gender_recognizer.models.predictor import ChosenModel, load_predictor
+from gender_recognizer.models.devices import ChosenModel
+from gender_recognizer.models.predictor import load_predictor
 from gender_recognizer.pictures.listing import File
 
 if TYPE_CHECKING:
@@ -212,10 +213,8 @@ def _join(address: str | None, listen: bool) -> tuple[Any, bool]:
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # else `uv run` makes workers fetch packages anew
     if address is None and not listen:
         _keep_to_this_machine()
-    try:
-        import ray
-    except ImportError:
-        raise ValueError("engine=ray needs the extra ray: pip install 'gender_recognizer[ray]'") from None
+    import ray
+
     leave = not ray.is_initialized()
     _require_answer(address)
     options: dict[str, Any] = {"include_dashboard": False} if address is None and leave else {}

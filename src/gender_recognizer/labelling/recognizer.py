@@ -1,10 +1,12 @@
 """Labelling from Python: files, arrays, Pillow images, streams of them, folders."""
 
+import difflib
+import inspect
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, overload
+from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, overload
 
 import numpy as np
 from PIL import Image
@@ -14,15 +16,31 @@ from gender_recognizer.labelling.labeller import Labeller, Pair
 from gender_recognizer.labelling.records import Limits, Record
 from gender_recognizer.models.calibration import confidence_for
 from gender_recognizer.models.detector import Detector
+from gender_recognizer.models.devices import choose_device
 from gender_recognizer.models.model_file import find_model
-from gender_recognizer.models.predictor import available_cores, choose_device, load_predictor
+from gender_recognizer.models.predictor import available_cores, load_predictor
 from gender_recognizer.pictures.listing import File, Folder
 
 Source = str | os.PathLike[str] | File | np.ndarray | Image.Image
 """A file, an array uint8 RGB `(H, W, 3)`, or a Pillow image."""
 
+AnySource = TypeVar("AnySource", bound=Source)
+"""The kind of a list whose pictures are all of one kind, such as `list[Path]`."""
+
 One = TypeVar("One")
 """The result for one picture: a record, or with `faces="crop"` a list of them."""
+
+
+class LimitOptions(TypedDict, total=False):
+    """The fields of `labelling.records.Limits` that `Recognizer` takes by name."""
+
+    min_confidence: float
+    min_size: int
+    min_contrast: int
+    max_pixels: int
+    max_file_size: int
+    max_seconds: float
+    allow_truncated: bool
 
 
 class Recognizer(Generic[One]):
@@ -47,7 +65,7 @@ class Recognizer(Generic[One]):
         target_accuracy: float | None = None,
         faces: Literal["none", "largest"] = "none",
         detector: Detector | None = None,
-        **limits: Any,
+        **limits: Unpack[LimitOptions],
     ) -> None: ...
 
     @overload
@@ -61,7 +79,7 @@ class Recognizer(Generic[One]):
         *,
         faces: Literal["crop"],
         detector: Detector | None = None,
-        **limits: Any,
+        **limits: Unpack[LimitOptions],
     ) -> None: ...
 
     @overload
@@ -75,7 +93,7 @@ class Recognizer(Generic[One]):
         *,
         faces: str,
         detector: Detector | None = None,
-        **limits: Any,
+        **limits: Unpack[LimitOptions],
     ) -> None: ...
 
     def __init__(
@@ -87,13 +105,13 @@ class Recognizer(Generic[One]):
         target_accuracy: float | None = None,
         faces: str = "none",
         detector: Detector | None = None,
-        **limits: Any,
+        **limits: Unpack[LimitOptions],
     ) -> None:
         """Load a model.
 
         Args:
             model_path: an `.onnx` or `.ckpt` file; None for the bundled model.
-            device: `auto`, `cpu` or `cuda`.
+            device: `auto`, `cpu`, `cuda`, `mps`, `coreml`, `directml` or `openvino`.
             batch_size: pictures that a thread takes at once; labels do not depend on it.
             num_threads: threads that read and label; None for the number of cores.
             target_accuracy: choose `min_confidence` so that this share of the labels was right on the model's
@@ -106,8 +124,10 @@ class Recognizer(Generic[One]):
                 workers are processes.
 
         Raises:
+            TypeError: an argument is unknown.
             ValueError: the model was not made by this package, an argument is invalid, or the extra `faces` is missing.
         """
+        _refuse_unknown(limits)
         choice = choose_device(find_model(None if model_path is None else os.fspath(model_path), Path()), device)
         self.predictor = load_predictor(choice.path, choice.device)
         if target_accuracy is not None:
@@ -115,9 +135,20 @@ class Recognizer(Generic[One]):
         self._labeller = Labeller(self.predictor, Limits(faces=faces, **limits), detector)
         self._batch_size, self._num_threads = batch_size, num_threads or available_cores()
         self.classes = self.predictor.info.classes
+        self._model = choice
+
+    def __repr__(self) -> str:
+        """Return the model's file, its classes, the device, and how faces are looked for."""
+        return (
+            f"<Recognizer {self._model.path.name}: {', '.join(self.classes)}; "
+            f"device={self._model.device}, faces={self._labeller.limits.faces}>"
+        )
 
     @overload
-    def label(self, pictures: list[Any] | tuple[Any, ...]) -> list[Record]: ...
+    def label(self, pictures: list[Source] | tuple[Source, ...]) -> list[Record]: ...
+
+    @overload
+    def label(self, pictures: list[AnySource]) -> list[Record]: ...
 
     @overload
     def label(self, pictures: Source) -> One: ...
@@ -130,15 +161,25 @@ class Recognizer(Generic[One]):
 
         Raises:
             TypeError: a picture is not a path, an array or a Pillow image.
-            ValueError: an array has another shape or type.
+            ValueError: an array has another shape or type; the path is a folder or a pattern such as `*.jpg`.
         """
-        if isinstance(pictures, list | tuple):
+        if isinstance(pictures, list | tuple) and not isinstance(pictures, File):
             return list(self.stream(pictures))
+        if isinstance(pictures, str | os.PathLike) and (problem := _find_misuse(os.fspath(pictures))):
+            raise ValueError(f"'{os.fspath(pictures)}' is {problem}")
         records = self._label_batch([pictures])
         return records if self._labeller.limits.faces == "crop" else records[0]
 
     def stream(self, pictures: Iterable[Source]) -> Iterator[Record]:
-        """Yield the records of each picture, in order, while later ones are being labelled; memory stays flat."""
+        """Yield the records of each picture, in order, while later ones are being labelled; memory stays flat.
+
+        Raises:
+            TypeError: it is one picture, or nothing that yields pictures.
+        """
+        _refuse_single(pictures)
+        return self._stream(pictures)
+
+    def _stream(self, pictures: Iterable[Source]) -> Iterator[Record]:
         with ThreadPoolExecutor(self._num_threads) as threads:
             try:
                 batches = batched(pictures, self._batch_size)
@@ -152,15 +193,24 @@ class Recognizer(Generic[One]):
         """Yield the record of every picture below a folder, in the order of their names.
 
         Raises:
-            OSError: the folder cannot be read.
+            OSError: there is no such folder, or it cannot be read.
         """
-        return self.stream(Folder(Path(folder)))
+        path = Path(folder)
+        if not path.exists():
+            raise FileNotFoundError(f"there is no folder '{path}'")
+        if not path.is_dir():
+            raise NotADirectoryError(f"'{path}' is a file; label_folder takes a folder, label takes files")
+        return self.stream(Folder(path))
 
     def look(self, pictures: Iterable[Source]) -> tuple[list[Record], list[np.ndarray | None]]:
         """Return the records of pictures, as `stream` yields them, and the pixels that the network saw.
 
         These are uint8 `(100, 80, 3)`, in photographs those of the face; None where there were none.
+
+        Raises:
+            TypeError: it is one picture, or nothing that yields pictures.
         """
+        _refuse_single(pictures)
         with ThreadPoolExecutor(self._num_threads) as threads:
             pairs = [pair for read in threads.map(self._read, pictures) for pair in read]
         seen = [None if picture is None else picture.pixels for _, picture in pairs]
@@ -174,7 +224,7 @@ class Recognizer(Generic[One]):
             return self._labeller.reader.read(picture)
         if isinstance(picture, str | os.PathLike):
             path = os.fspath(picture)
-            return self._labeller.reader.read(File(path, path))
+            return self._labeller.reader.read(File(path, path, _find_misuse(path)))
         if isinstance(picture, np.ndarray):
             if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
                 raise ValueError(f"array of {picture.dtype} {picture.shape}; expected uint8 RGB (H, W, 3)")
@@ -182,3 +232,27 @@ class Recognizer(Generic[One]):
         if not isinstance(picture, Image.Image):
             raise TypeError(f"expected a path, an array or a Pillow image, not {type(picture).__name__}")
         return self._labeller.reader.convert(Record(str(getattr(picture, "filename", ""))), picture)
+
+
+def _refuse_unknown(limits: Mapping[str, Any]) -> None:
+    """Refuse names that are not those of limits, and name a near one."""
+    for name in limits.keys() - LimitOptions.__annotations__:
+        known = [*inspect.signature(Recognizer).parameters, *LimitOptions.__annotations__]
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        raise TypeError(f"Recognizer has no argument '{name}'; {hint}")
+
+
+def _refuse_single(pictures: Any) -> None:
+    """Refuse one picture where several are expected; a path would be taken for an iterable of letters."""
+    if isinstance(pictures, str | bytes | File | os.PathLike | Image.Image) or not isinstance(pictures, Iterable):
+        raise TypeError(f"expected an iterable of pictures, not one {type(pictures).__name__}; label takes one picture")
+
+
+def _find_misuse(path: str) -> str | None:
+    """Return what a path is that cannot be meant as a file, and what to do; None for all others."""
+    if os.path.isdir(path):
+        return "a folder; label_folder labels the pictures in it"
+    if any(mark in path for mark in "*?[") and not os.path.lexists(path):
+        return "a pattern, and no such file exists; label takes files, such as those that glob.glob returns"
+    return None

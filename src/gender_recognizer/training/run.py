@@ -19,7 +19,7 @@ from gender_recognizer.data.augment import Augmentation
 from gender_recognizer.data.datamodule import FaceDataModule
 from gender_recognizer.data.default_root import find_root
 from gender_recognizer.models.classifier import GenderClassifier
-from gender_recognizer.models.model_file import calibrate_checkpoint, find_start, load_classifier
+from gender_recognizer.models.model_file import calibrate_checkpoint, describe_checkpoint, find_start, load_classifier
 from gender_recognizer.models.onnx_export import export_onnx
 from gender_recognizer.training.distillation import load_teacher, teach
 from gender_recognizer.training.figures import class_balance_figure
@@ -235,9 +235,10 @@ def log_options(
 
 
 def export(ckpt_path: Path, training_data: Path, metrics: dict[str, float]) -> None:
-    """Write model.onnx beside a checkpoint."""
+    """Write into a checkpoint what trained it and how good it is, and model.onnx beside it."""
     classifier, info = load_classifier(ckpt_path)
     info = replace(info, training_data=str(training_data), metrics=metrics)
+    describe_checkpoint(ckpt_path, info)
     export_onnx(classifier, info, ckpt_path.with_name("model.onnx"))
 
 

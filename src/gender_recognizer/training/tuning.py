@@ -6,16 +6,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from gender_recognizer.training.run import train
 from gender_recognizer.training.settings import SearchSettings, TrainSettings, TuneSettings
-
-try:
-    import optuna
-except ImportError:
-    optuna = None  # type: ignore[assignment]
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +19,7 @@ logger = logging.getLogger(__name__)
 class Pruning(Callback):
     """Stop a trial whose validation accuracy is below the median of the trials before it at the same epoch."""
 
-    def __init__(self, trial: "optuna.Trial") -> None:
+    def __init__(self, trial: optuna.Trial) -> None:
         """Remember the trial."""
         self.trial = trial
 
@@ -51,7 +47,7 @@ def run(settings: TuneSettings) -> int:
     return 0
 
 
-def tune(settings: TuneSettings, folder: Path) -> "optuna.Study":
+def tune(settings: TuneSettings, folder: Path) -> optuna.Study:
     """Continue the study in a folder until it has the wanted number of finished trials, and return it.
 
     Raises:
@@ -59,7 +55,7 @@ def tune(settings: TuneSettings, folder: Path) -> "optuna.Study":
     """
     study = open_study(settings.tune, folder)
 
-    def objective(trial: "optuna.Trial") -> float:
+    def objective(trial: optuna.Trial) -> float:
         run_dir = folder / str(trial.number)
         run_dir.mkdir()
         return train(suggest(trial, settings, run_dir), [Pruning(trial)]).metrics["val/acc"]
@@ -71,14 +67,8 @@ def tune(settings: TuneSettings, folder: Path) -> "optuna.Study":
     return study
 
 
-def open_study(settings: SearchSettings, folder: Path) -> "optuna.Study":
-    """Return the study in a folder, or a new one if there is none.
-
-    Raises:
-        ValueError: Optuna is not installed.
-    """
-    if optuna is None:
-        raise ValueError("tuning needs the extra tune: uv sync --extra tune, or pip install optuna")
+def open_study(settings: SearchSettings, folder: Path) -> optuna.Study:
+    """Return the study in a folder, or a new one if there is none."""
     folder.mkdir(parents=True, exist_ok=True)
     return optuna.create_study(
         storage=f"sqlite:///{folder.absolute() / 'study.db'}",
@@ -90,7 +80,7 @@ def open_study(settings: SearchSettings, folder: Path) -> "optuna.Study":
     )
 
 
-def suggest(trial: "optuna.Trial", settings: TuneSettings, run_dir: Path) -> TrainSettings:
+def suggest(trial: optuna.Trial, settings: TuneSettings, run_dir: Path) -> TrainSettings:
     """Return the settings of training with the values that Optuna chooses for a trial.
 
     Raises:
@@ -117,7 +107,7 @@ def _options_of(group: Any) -> dict[str, Any]:
     return group if isinstance(group, dict) else getattr(group, "__dict__", {})
 
 
-def _draw(trial: "optuna.Trial", option: str, space: dict[str, Any]) -> Any:
+def _draw(trial: optuna.Trial, option: str, space: dict[str, Any]) -> Any:
     """Return the value of an option; whole numbers are drawn where `low` is one."""
     try:
         if "choices" in space:
