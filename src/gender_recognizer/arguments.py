@@ -129,6 +129,8 @@ def _translate(argument: str, kinds: dict[str, Any], sweeping: bool) -> str:
     match = OVERRIDE.fullmatch(argument)
     assert match, "only overrides come here"
     prefix, key, value = match.groups()
+    if prefix == "+" and "." in key and key in kinds:  # an option that is there needs no `+`, and may have one
+        prefix, argument = "", argument[1:]
     kind: Any = Path if key in ("hydra.run.dir", "hydra.sweep.dir") else kinds.get(key)
     item = typing.get_args(kind)[0] if typing.get_origin(kind) is list else None
     if value is None or value == "null" or (kind not in (str, Path) and item not in (str, Path)):

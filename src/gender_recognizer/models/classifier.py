@@ -173,7 +173,7 @@ class GenderClassifier(lightning.LightningModule):
         assert isinstance(metrics, MetricCollection)
         metrics.update(logits, targets)
         values = metrics.compute()  # gathered in every process at this same point
-        self.log_dict(values)
+        self.log_dict(values, logger=self.trainer.state.fn == "fit")  # later ones are results, not points of a curve
         metrics.reset()
         absent = [name for name in self.hparams["classes"] if f"{stage}/acc_{name}" not in values]
         if absent and stage not in self.warned and self.trainer.is_global_zero:

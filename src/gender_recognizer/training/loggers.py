@@ -1,0 +1,93 @@
+"""Where curves and results are logged: TensorBoard, CSV, MLflow, Weights and Biases, or several of these."""
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import lightning
+from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+
+from gender_recognizer.data.datamodule import FaceDataModule
+from gender_recognizer.training.settings import TrainSettings
+
+RESULTS = "whole_run"
+"""Group of the one-point charts that TensorBoard's table of runs needs; it sorts behind the curves of train and val."""
+
+SHOWN = ("acc", "balanced_acc")
+"""Metrics of that table; metrics.json and the other loggers have all."""
+
+
+def build_loggers(settings: TrainSettings, run_dir: Path) -> list[Logger]:
+    """Return the loggers that the settings name.
+
+    Raises:
+        ValueError: one is not installed, or refuses its options.
+    """
+    if not settings.trainer.logger:
+        return []
+    return [_build(name, options, settings, run_dir) for name, options in settings.logger.named().items()]
+
+
+def _build(name: str, options: dict[str, Any], settings: TrainSettings, run_dir: Path) -> Logger:
+    if name in ("mlflow", "wandb") and importlib.util.find_spec(name) is None:
+        raise ValueError(f"logger={name} needs the package {name}: pip install 'gender_recognizer[{name}]'")
+    run = run_dir.relative_to(settings.outputs) if run_dir.is_relative_to(settings.outputs) else run_dir.name
+    given = {key: value for key, value in options.items() if value is not None}
+    make: dict[str, Callable[..., Logger]] = {
+        "tensorboard": lambda: TensorBoardLogger(
+            run_dir, name="", version="tensorboard", default_hp_metric=False, **given
+        ),
+        "csv": lambda: CSVLogger(run_dir, name="", version="csv", **given),
+        "mlflow": lambda: MLFlowLogger(**{"run_name": str(run)} | given),
+        "wandb": lambda: WandbLogger(**{"name": str(run), "save_dir": run_dir, "offline": True} | given),
+    }
+    try:
+        return make[name]()
+    except TypeError as error:
+        raise ValueError(f"logger.{name}: {error}") from None
+
+
+def log_result(
+    settings: TrainSettings, trainer: lightning.Trainer, data: FaceDataModule, metrics: Mapping[str, float]
+) -> None:
+    """Log the options of a run with the metrics of its best checkpoint."""
+    options = describe_options(settings, data)
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            wanted = [f"{stage}/{name}" for stage in ("test", "val") for name in SHOWN]
+            shown = {f"{RESULTS}/{name.replace('/', '_')}": metrics[name] for name in wanted if name in metrics}
+            logger.log_hyperparams(options, shown)
+        else:
+            logger.log_hyperparams(options)
+            logger.log_metrics({f"best/{name}": value for name, value in metrics.items()}, trainer.global_step)
+        logger.save()
+
+
+def describe_options(settings: TrainSettings, data: FaceDataModule) -> dict[str, Any]:
+    """Return the options that runs are compared by: the main ones, and those that are not the default."""
+    changes = {} if settings.data.augmentation is None else _changed(settings.data.augmentation)
+    augmentation = ", ".join(f"{name}={value}" for name, value in changes.items()) or "default"
+    main = {
+        "data": str(data.root),
+        "epochs": settings.trainer.max_epochs,
+        "augmentation": "none" if settings.data.augmentation is None else augmentation,
+        "start": settings.init_from or "random",
+        "batch_size": data.batch_size,
+        "seed": settings.seed,
+    }
+    groups = {"model": settings.model, "classifier": _changed(settings.classifier)}
+    named = {f"{group}/{name}": value for group, options in groups.items() for name, value in options.items()}
+    options = main | named
+    return {name: value if isinstance(value, str | int | float) else str(value) for name, value in options.items()}
+
+
+def _changed(options: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass that differ from its defaults."""
+    default = type(options)()
+    return {
+        field.name: getattr(options, field.name)
+        for field in fields(options)
+        if getattr(options, field.name) != getattr(default, field.name)
+    }
