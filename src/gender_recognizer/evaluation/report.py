@@ -204,9 +204,8 @@ def log_to_tensorboard(results: Results, figures: Mapping[str, Figure], folder: 
 
     with SummaryWriter(str(folder)) as writer, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # of names in scripts that matplotlib's font lacks
-        for name, estimate in results.evaluation.metrics.items():
-            if not math.isnan(estimate.value):
-                writer.add_scalar(f"evaluate/{name}", estimate.value)
+        rows = [f"| {name} | {estimate.value:.4f} |" for name, estimate in results.evaluation.metrics.items()]
+        writer.add_text("evaluate/metrics", "\n".join(["| metric | value |", "|---|---|", *rows]))
         for name, figure in figures.items():
             writer.add_figure(f"evaluate/{name}", figure)
         rows = worst_errors(results.probabilities, results.pictures.targets, WORST)

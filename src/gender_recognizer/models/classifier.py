@@ -173,7 +173,7 @@ class GenderClassifier(lightning.LightningModule):
         assert isinstance(metrics, MetricCollection)
         metrics.update(logits, targets)
         values = metrics.compute()  # gathered in every process at this same point
-        self.log_dict(values, logger=self.trainer.state.fn == "fit")  # later ones are results, not points of a curve
+        self.log_dict(values)
         metrics.reset()
         absent = [name for name in self.hparams["classes"] if f"{stage}/acc_{name}" not in values]
         if absent and stage not in self.warned and self.trainer.is_global_zero:
@@ -195,7 +195,7 @@ class GenderClassifier(lightning.LightningModule):
         if warmup * steps == 1:  # OneCycleLR divides by the length of the warm-up less one step
             warmup = 1.5 / steps
         schedule = OneCycleLR(optimizer, self.hparams["lr"], steps, pct_start=warmup)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "train/lr"}}
 
 
 def frame_loss(found: Sequence[Tensor], frames: Tensor) -> Tensor:

@@ -17,6 +17,13 @@ from gender_recognizer.training.figures import class_balance_figure, named_grid_
 
 GRID_IMAGES = 64
 WORST_ERRORS = 24
+LAYOUT = {
+    "curves": {
+        name: ["Multiline", [f"train/{metric}", f"val/{metric}"]]
+        for name, metric in (("loss", "loss"), ("accuracy", "acc"))
+    }
+}
+"""Charts of TensorBoard's page of custom scalars."""
 
 
 class SeedEachStep(Callback):
@@ -129,8 +136,10 @@ class TensorBoardPictures(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the histograms of the classes and a grid of augmented training pictures."""
         data, writer = data_of(trainer), writer_of(trainer)
+        self.writer = writer  # the results of the end are measured without loggers
         if writer is None:
             return
+        writer.add_custom_scalars(LAYOUT)
         writer.add_figure("class_balance", class_balance_figure(data.counts()))
         # TensorBoard cuts the outer bins at the smallest and largest value: with these edges all are equally wide.
         edges = np.linspace(0, len(data.classes) - 1, len(data.classes) + 1)
@@ -175,7 +184,7 @@ class TensorBoardPictures(Callback):
 
     def _log_figures(self, trainer: Trainer, stage: str) -> None:
         """Log the figures of a model's results and its worst errors, on the pictures that this process has seen."""
-        data, writer = data_of(trainer), writer_of(trainer)
+        data, writer = data_of(trainer), self.writer
         if not self.probabilities or writer is None:
             return
         part = {"val": "validation", "test": "test"}[stage]

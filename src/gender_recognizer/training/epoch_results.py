@@ -89,7 +89,7 @@ def epoch_line(row: Row, epochs: int | None) -> str:
     speed = "-" if row["images/s"] is None else f"{row['images/s']:.0f}"
     name = f"{row['epoch']} of {epochs}" if epochs and epochs > 0 else f"{row['epoch']}"
     columns = zip((name, *numbers, speed, clock(row["seconds left"])), (10, 10, 8, 6, 12, 8, 7), strict=True)
-    return "  ".join(f"{text:>{width}}" for text, width in columns) + ("  best" if row["best"] else "")
+    return "  ".join(f"{text:>{width}}" for text, width in columns) + (" best" if row["best"] else "")
 
 
 def write_rows(rows: list[Row], path: Path) -> None:

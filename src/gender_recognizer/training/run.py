@@ -266,8 +266,10 @@ def measure(run: Run, ckpt_path: Path | None) -> dict[str, float]:
     evaluations = [run.trainer.validate] + ([run.trainer.test] if len(run.data.parts["test"]) else [])
     options = {"datamodule": run.data, "ckpt_path": ckpt_path, "verbose": False, "weights_only": True}
     metrics: dict[str, float] = {}
+    loggers, run.trainer.loggers = run.trainer.loggers, []  # these are results, not further points of the curves
     for evaluate in evaluations:
         metrics |= evaluate(run.classifier, **options)[0]
+    run.trainer.loggers = loggers
     return metrics
 
 
