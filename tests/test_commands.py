@@ -197,7 +197,7 @@ def test_without_own_pictures_the_sample_is_used_and_said(tmp_path, encoding):
     assert {"checkpoints/last.ckpt", "checkpoints/model.onnx"} <= files
     names = "\n".join(sorted(files))
     assert re.search(r"^checkpoints/model_state-epoch-00-val_acc-[01]\.\d{4}\.ckpt$", names, re.MULTILINE)
-    assert "balanced_acc" in done.stdout
+    assert "balanced accuracy" in done.stdout
     assert "images/s" in done.stdout
     assert "\\u" not in done.stdout
 

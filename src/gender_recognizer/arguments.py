@@ -99,7 +99,7 @@ def suggest(name: str, settings: type) -> str:
     known = [key for key, _ in option_types(settings)]
     if name in known:
         return f"'{name}' is an option of {name.partition('.')[0]}, which was not chosen"
-    near = difflib.get_close_matches(name, known, 1)
+    near = difflib.get_close_matches(name, [key for key in known if "." in key or "." not in name], 1)
     hint = f"did you mean {near[0]}?" if near else "--help lists the options"
     return f"unknown option '{name}'; {hint}"
 

@@ -5,6 +5,7 @@ import importlib.util
 
 import pytest
 from conftest import train_settings
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from gender_recognizer.training.loggers import build_loggers
 from gender_recognizer.training.run import train
@@ -13,9 +14,9 @@ from gender_recognizer.training.run import train
 @pytest.mark.parametrize(
     ("typed", "names"),
     [
-        ([], ["TensorBoardLogger"]),
+        ([], ["TensorBoardCurves"]),
         (["logger=csv"], ["CSVLogger"]),
-        (["logger=[tensorboard,csv]"], ["TensorBoardLogger", "CSVLogger"]),
+        (["logger=[tensorboard,csv]"], ["TensorBoardCurves", "CSVLogger"]),
         (["logger=[]"], []),
         (["trainer.logger=false"], []),
     ],
@@ -29,7 +30,7 @@ def test_settings_without_a_configuration_log_to_tensorboard(tmp_path):
     from gender_recognizer.training.settings import TrainSettings
 
     (logger,) = build_loggers(TrainSettings(), tmp_path)
-    assert type(logger).__name__ == "TensorBoardLogger"
+    assert isinstance(logger, TensorBoardLogger)
 
 
 @pytest.mark.parametrize("name", ["mlflow", "wandb"])
@@ -52,7 +53,7 @@ def test_loggers_stay_local_unless_told_otherwise(tmp_path):
     ("typed", "message"),
     [
         ("logger=tensorbord", "logger is 'tensorbord'; there are csv, mlflow, tensorboard, wandb"),
-        ("+logger.tensorboard.colour=red", r"logger.tensorboard: .*colour"),
+        ("+logger.csv.colour=red", r"logger.csv: .*colour"),
         ("logger.tensorboard.colour=red", "unknown option 'logger.tensorboard.colour'"),
     ],
 )

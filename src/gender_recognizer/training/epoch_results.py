@@ -39,6 +39,8 @@ class EpochResults(Checkpoint):
         self.kept, self.shown, self.validated = self.best.best_model_path, 0, False
         earlier = read_rows(self.run_dir / "results.csv") if trainer.current_epoch else []
         self.rows = [row for row in earlier if row["epoch"] <= trainer.current_epoch]
+        if trainer.is_global_zero:
+            logger.info(HEADING)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember that there are new metrics of the validation part."""
@@ -50,7 +52,7 @@ class EpochResults(Checkpoint):
             return
         self.rows.append(row := self._row(trainer))
         self.kept, self.validated = self.best.best_model_path, False
-        if self.shown % HEADING_EVERY == 0:
+        if self.shown and self.shown % HEADING_EVERY == 0:
             logger.info(HEADING)
         self.shown += 1
         logger.info(epoch_line(row, trainer.max_epochs), extra={"style": "green" if row["best"] else None})

@@ -19,6 +19,14 @@ SHOWN = ("acc", "balanced_acc")
 """Metrics of that table; metrics.json and the other loggers have all."""
 
 
+class TensorBoardCurves(TensorBoardLogger):
+    """Lightning's logger without its chart of the epoch, which would be the first on the page."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:  # type: ignore[override]
+        """Log points of curves."""
+        super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step)
+
+
 def build_loggers(settings: TrainSettings, run_dir: Path) -> list[Logger]:
     """Return the loggers that the settings name.
 
@@ -36,7 +44,7 @@ def _build(name: str, options: dict[str, Any], settings: TrainSettings, run_dir:
     run = run_dir.relative_to(settings.outputs) if run_dir.is_relative_to(settings.outputs) else run_dir.name
     given = {key: value for key, value in options.items() if value is not None}
     make: dict[str, Callable[..., Logger]] = {
-        "tensorboard": lambda: TensorBoardLogger(
+        "tensorboard": lambda: TensorBoardCurves(
             run_dir, name="", version="tensorboard", default_hp_metric=False, **given
         ),
         "csv": lambda: CSVLogger(run_dir, name="", version="csv", **given),

@@ -73,7 +73,7 @@ def clock(seconds: float | None) -> str:
 class EpochBar(ProgressBar):
     """A bar of the epoch that is running, on a terminal only."""
 
-    EVERY = 0.25  # seconds between two readings of the loss, which a GPU has to wait for
+    EVERY = 0.25  # seconds
 
     def __init__(self, console: Console, speed: Speed) -> None:
         """Remember where to show it and what measures the speed, a callback before this one."""
@@ -112,12 +112,12 @@ class EpochBar(ProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Show the batch, its loss, the speed and the time left."""
+        """Show the batch, the speed and the time left."""
         if self.progress is None or time.perf_counter() - self.shown < self.EVERY:
             return
         self.shown = time.perf_counter()
         speed, left = self.speed.images_per_second_of_epoch, clock(self.speed.seconds_left(trainer))
-        now = f"loss {float(outputs['loss']):.3f}, {'-' if speed is None else f'{speed:.0f}'} images/s, {left} left"
+        now = "" if speed is None else f"{speed:.0f} images/s, {left} left"
         self.progress.update(self.task, completed=batch_idx + 1, now=now)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
