@@ -237,7 +237,7 @@ def begin_run(settings: TrainSettings, run_dir: Path, data: FaceDataModule) -> N
         logger.info("%d pictures are few for random weights: init_from=bundled starts from the bundled model", pictures)
     if held_out < MIN_PICTURES:
         logger.info(
-            "target_accuracy= will not work with this model: it takes %d pictures that are not trained on, and here are %d; "
+            "target_accuracy= will not work with this model: it takes %d pictures not trained on, and here are %d; "
             "larger shares in data.split_fractions give more",
             MIN_PICTURES,
             held_out,
