@@ -18,8 +18,9 @@ from gender_recognizer.data.datamodule import FaceDataModule
 from gender_recognizer.data.default_root import find_root
 from gender_recognizer.models.calibration import MIN_PICTURES
 from gender_recognizer.models.classifier import GenderClassifier
-from gender_recognizer.models.model_file import calibrate_checkpoint, find_start, load_classifier
+from gender_recognizer.models.model_file import find_start, load_classifier
 from gender_recognizer.models.onnx_export import export_onnx
+from gender_recognizer.training.calibrating import calibrate, fit_scaling
 from gender_recognizer.training.distillation import load_teacher, teach
 from gender_recognizer.training.figures import class_balance_figure
 from gender_recognizer.training.fine_tuning import resolve_start, start_from
@@ -242,24 +243,6 @@ def begin_run(settings: TrainSettings, run_dir: Path, data: FaceDataModule) -> N
             MIN_PICTURES,
             held_out,
         )
-
-
-def calibrate(trainer: lightning.Trainer, data: FaceDataModule, ckpt_path: Path) -> None:
-    """Calibrate a checkpoint, in one process."""
-    if trainer.is_global_zero:
-        fit_scaling(data, ckpt_path)
-    trainer.strategy.barrier()
-
-
-def fit_scaling(data: FaceDataModule, ckpt_path: Path) -> None:
-    """Fit the scaling of a checkpoint's logits on the validation part, and write it into the checkpoint.
-
-    What each confidence gives is measured there, too; where that part is small, on the test part as well.
-    """
-    part, test = data.parts["validation"], data.parts["test"]
-    rest = None if len(part) >= MIN_PICTURES or not len(test) else (test.images[test.rows], test.targets)
-    info = calibrate_checkpoint(ckpt_path, part.images[part.rows], part.targets, rest)
-    logger.info("calibrated on %d validation pictures: temperature %.3f, curvature %.3f", len(part), *info.scaling)
 
 
 def measure(run: Run, ckpt_path: Path | None) -> dict[str, float]:
