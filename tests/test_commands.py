@@ -257,7 +257,7 @@ def test_ctrl_c_leaves_a_model_that_labels(tmp_path, colour_data, cache_dir):
         (["data.root={missing}"], "no folder '{missing}/female'"),
         (["ckpt_path=last"], "no training run with a checkpoint"),
         (["data.root={colour}", "ckpt_path={run}/checkpoints/last.ckpt", "model.widths=[4]"], "continue with the same"),
-        (["data.root={colour}", "+trainer.speed=1"], "unknown option 'trainer.speed'; --help lists the options"),
+        (["data.root={colour}", "+trainer.speed=1"], "unknown option 'trainer.speed'; did you mean trainer."),
         (["data.root={colour}", "+model.eyes=2"], "unexpected keyword argument 'eyes'"),
         (["seed=-1"], "seed is -1; expected a whole number, 0 or more"),
         (["classifier.lr=0"], "classifier.lr is 0.0; expected a number above 0"),

@@ -162,3 +162,17 @@ def test_on_a_terminal_lines_stay_whole_above_the_bar(tmp_path, colour_data, cac
         assert f"warning: something to note in epoch {epoch}" in lines
         assert [line for line in lines if line.startswith(f"    {epoch} of 2   ")]
     assert any(line.startswith("epoch 1 of 2 ") for line in lines)
+
+
+@pytest.mark.usefixtures("light_training")
+@pytest.mark.parametrize("patience", [1, 15])
+def test_an_early_end_is_said(tmp_path, colour_data, cache_dir, capsys, patience):
+    options = [
+        f"data.root={colour_data}",
+        f"data.cache_dir={cache_dir}",
+        f"outputs={tmp_path}",
+        f"+run_dir={tmp_path}/run",
+    ]
+    options += ["trainer.max_epochs=3", f"early_stopping_patience={patience}", "classifier.lr=1e-9"]
+    train(train_settings(*options))
+    assert ("ended early: no better epoch in the last 1 " in capsys.readouterr().out) == (patience == 1)

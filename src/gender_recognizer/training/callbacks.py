@@ -13,13 +13,20 @@ from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 
 from gender_recognizer.data.datamodule import FaceDataModule
-from gender_recognizer.training.figures import class_balance_figure, named_grid_figure, result_figures, worst_errors
+from gender_recognizer.training.figures import (
+    PICTURES,
+    RESULTS,
+    class_balance_figure,
+    named_grid_figure,
+    result_figures,
+    worst_errors,
+)
 
 GRID_IMAGES = 64
 WORST_ERRORS = 24
 LAYOUT = {
     "curves": {
-        name: ["Multiline", [f"train/{metric}", f"val/{metric}"]]
+        name: ["Multiline", [f"train/{metric}$", f"val/{metric}$"]]
         for name, metric in (("loss", "loss"), ("accuracy", "acc"))
     }
 }
@@ -140,18 +147,18 @@ class TensorBoardPictures(Callback):
         if writer is None:
             return
         writer.add_custom_scalars(LAYOUT)
-        writer.add_figure("class_balance", class_balance_figure(data.counts()))
+        writer.add_figure(f"{PICTURES}/class_balance", class_balance_figure(data.counts()))
         # TensorBoard cuts the outer bins at the smallest and largest value: with these edges all are equally wide.
         edges = np.linspace(0, len(data.classes) - 1, len(data.classes) + 1)
         names = ", ".join(f"{target} = {name}" for target, name in enumerate(data.classes))
         for part, dataset in data.parts.items():
             if len(dataset):
-                writer.add_histogram(f"class_balance/{part}: {names}", dataset.targets, bins=edges)
+                writer.add_histogram(f"{PICTURES}/{part}: {names}", dataset.targets, bins=edges)
         first_batch = list(islice(data.train_dataloader().sampler, GRID_IMAGES))
         images = data.parts["train"].__getitems__(first_batch)[0]
         if data.augmentation is not None:
             images = data.augmentation(images)[0]
-        writer.add_image("augmented_training_batch", make_grid(images.byte(), nrow=8))
+        writer.add_image(f"{PICTURES}/augmented_batch", make_grid(images.byte(), nrow=8))
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start to collect probabilities."""
@@ -194,7 +201,7 @@ class TensorBoardPictures(Callback):
         dataset, files = data.parts[part], data.files[part]
         targets = dataset.targets[indices]
         for name, figure in result_figures(probabilities, targets, data.classes).items():
-            writer.add_figure(f"{stage}/{name}", figure, trainer.global_step)
+            writer.add_figure(f"{RESULTS}/{stage}_{name}", figure, trainer.global_step)
         for target, name in enumerate(data.classes):
             writer.add_pr_curve(f"{stage}/{name}", targets == target, probabilities[:, target], trainer.global_step)
         wrong = worst_errors(probabilities, targets, WORST_ERRORS)
@@ -205,4 +212,4 @@ class TensorBoardPictures(Callback):
                 for index, p in zip(chosen, probabilities[wrong], strict=True)
             ]
             images = dataset.images[dataset.rows[chosen]]
-            writer.add_figure(f"{stage}/worst_errors", named_grid_figure(images, names), trainer.global_step)
+            writer.add_figure(f"{RESULTS}/{stage}_worst_errors", named_grid_figure(images, names), trainer.global_step)

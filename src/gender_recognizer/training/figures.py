@@ -14,6 +14,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from gender_recognizer.models.curves import NUM_BINS, confidence_bins, count_labels, rank, risk_coverage
 from gender_recognizer.pictures.names import drawable
 
+RESULTS, PICTURES = "verdict", "your_pictures"
+"""Groups of TensorBoard's cards that are no curves; they sort behind the curves, `train` and `val`."""
+
 RIGHT, WRONG, NEUTRAL = "#2a78b8", "#c8442f", "#5b6875"
 
 

@@ -10,10 +10,9 @@ import lightning
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from gender_recognizer.data.datamodule import FaceDataModule
+from gender_recognizer.training.figures import RESULTS
+from gender_recognizer.training.next_commands import short_path
 from gender_recognizer.training.settings import TrainSettings
-
-RESULTS = "whole_run"
-"""Group of the one-point charts that TensorBoard's table of runs needs; it sorts behind the curves of train and val."""
 
 SHOWN = ("acc", "balanced_acc")
 """Metrics of that table; metrics.json and the other loggers have all."""
@@ -66,7 +65,8 @@ def log_result(
         if isinstance(logger, TensorBoardLogger):
             wanted = [f"{stage}/{name}" for stage in ("test", "val") for name in SHOWN]
             shown = {f"{RESULTS}/{name.replace('/', '_')}": metrics[name] for name in wanted if name in metrics}
-            logger.log_hyperparams(options, shown)
+            # The table shows five columns of options, in the order of the alphabet, and results only behind them.
+            logger.log_hyperparams({"accuracy": next(iter(shown.values()))} | options, shown)
         else:
             logger.log_hyperparams(options)
             logger.log_metrics({f"best/{name}": value for name, value in metrics.items()}, trainer.global_step)
@@ -78,16 +78,17 @@ def describe_options(settings: TrainSettings, data: FaceDataModule) -> dict[str,
     changes = {} if settings.data.augmentation is None else _changed(settings.data.augmentation)
     augmentation = ", ".join(f"{name}={value}" for name, value in changes.items()) or "default"
     main = {
-        "data": str(data.root),
-        "epochs": settings.trainer.max_epochs,
         "augmentation": "none" if settings.data.augmentation is None else augmentation,
-        "start": settings.init_from or "random",
-        "batch_size": data.batch_size,
-        "seed": settings.seed,
+        "data": short_path(data.root),
+        "epochs": settings.trainer.max_epochs,
+        "lr": settings.classifier.lr,
+        "option/data.batch_size": data.batch_size,
+        "option/init_from": settings.init_from or "random",
+        "option/seed": settings.seed,
     }
     groups = {"model": settings.model, "classifier": _changed(settings.classifier)}
-    named = {f"{group}/{name}": value for group, options in groups.items() for name, value in options.items()}
-    options = main | named
+    named = {f"option/{group}.{name}": value for group, options in groups.items() for name, value in options.items()}
+    options = main | {name: value for name, value in named.items() if name != "option/classifier.lr"}
     return {name: value if isinstance(value, str | int | float) else str(value) for name, value in options.items()}
 
 

@@ -160,7 +160,7 @@ def fit(run: Run) -> TrainResult:
         ValueError: Lightning refuses an option.
         KeyboardInterrupt: the user stopped it.
     """
-    trainer, network = run.trainer, run.settings.model["name"]
+    trainer, network, patience = run.trainer, run.settings.model["name"], run.settings.early_stopping_patience
     logger.info("training %s on %s with precision %s", network, trainer.strategy.root_device, trainer.precision)
 
     def keep() -> None:
@@ -170,6 +170,8 @@ def fit(run: Run) -> TrainResult:
     with stoppable(trainer, keep):
         try:
             trainer.fit(run.classifier, run.data, ckpt_path=run.ckpt_path, weights_only=True)
+            if (stopping := trainer.early_stopping_callback) and getattr(stopping, "stopped_epoch", 0):
+                logger.info("ended early: no better epoch in the last %d (early_stopping_patience)", patience)
         except MisconfigurationException as error:
             raise ValueError(f"trainer: {' '.join(str(error).split())}") from None
         return finish(run)
