@@ -109,7 +109,7 @@ def test_next_commands_are_understood_whatever_the_paths_hold(tmp_path, monkeypa
     root = tmp_path / "my pictures (1), it's [here]"
     checkpoint = tmp_path / "out $1" / "run" / "checkpoints" / "best.ckpt"
     settings = train_settings()
-    settings.typed = [f"data.root={root}", "classifier.lr=0.001", "model=smallcnn", "model.width=24"]
+    settings.typed = [f"data.root={root}", "seed=1", "classifier.lr=0.001", "model=smallcnn", "model.width=24"]
     lines = next_commands(comparison, settings, checkpoint, data_of(root, pictures))
     assert len(lines) == 3
     names = {"process": "label", "evaluate": "evaluate", "train": "train", "check_data": "check"}
@@ -126,7 +126,7 @@ def test_next_commands_are_understood_whatever_the_paths_hold(tmp_path, monkeypa
     assert (model in overrides["label"]) == (comparison.better != "bundled")
     assert model in overrides["evaluate"]
     if pictures == 400:
-        assert overrides["train"] == ["init_from=bundled", f"data.root={root}", "classifier.lr=0.001"]
+        assert overrides["train"] == ["init_from=bundled", f"data.root={root}", "seed=1"]
     else:
         assert overrides["check"] == [f"data.root={root}"]
 

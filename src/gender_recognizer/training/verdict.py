@@ -156,7 +156,7 @@ def next_commands(found: Comparison, settings: TrainSettings, checkpoint: Path, 
     tested = root if data.test_root is None else f"data.root={short_path(data.test_root)}"
     compared = [] if found.bundled is None else [f"compare=[{short_path(BUNDLED_MODEL)}]"]
     if starts_from_random(settings) and len(data.parts["train"]) < FEW_PICTURES:
-        kept = without_options(settings.typed, ("init_from", "ckpt_path", "model", "experiment"))
+        kept = without_options(settings.typed, ("init_from", "ckpt_path", "model", "experiment", "classifier.lr"))
         last = command_line("train", "init_from=bundled", *(kept if settings.typed else [root]))
     else:
         last = command_line("check", root)
