@@ -84,6 +84,14 @@ def test_the_result_stands_beside_that_of_the_bundled_model(tmp_path, colour_dat
     assert out.rstrip().splitlines()[-4] == "Next:"
 
 
+@pytest.mark.usefixtures("light_training")
+def test_without_any_validation_there_is_no_best_model_and_that_is_said(tmp_path, colour_data, cache_dir):
+    options = [f"data.root={colour_data}", f"data.cache_dir={cache_dir}", "trainer.max_epochs=1"]
+    options += ["trainer.check_val_every_n_epoch=5", f"+run_dir={tmp_path}/run"]
+    with pytest.raises(ValueError, match="training ended before its first validation"):
+        train(train_settings(*options))
+
+
 @pytest.mark.parametrize("option", ["trainer.fast_dev_run=true", "+trainer.fast_dev_run=2"])
 def test_a_trial_of_everything_keeps_no_model(tmp_path, colour_data, cache_dir, command, option):
     options = [*SMALL_RUN, f"data.root={colour_data}", f"data.cache_dir={cache_dir}", f"outputs={tmp_path}/out"]

@@ -178,10 +178,19 @@ def fit(run: Run) -> TrainResult:
 
 
 def finish(run: Run) -> TrainResult:
-    """Calibrate, measure and export the best checkpoint."""
+    """Calibrate, measure and export the best checkpoint.
+
+    Raises:
+        ValueError: there is none, for training ended before its first validation.
+    """
     if run.settings.trainer.fast_dev_run:
         logger.info("fast_dev_run: training, validation and test work; no model was kept")
         return TrainResult(run.run_dir, None, measure(run, None))
+    if not run.best.best_model_path:
+        raise ValueError(
+            "training ended before its first validation, so no epoch is the best; see trainer.check_val_every_n_epoch, "
+            "val_check_interval, max_steps and max_time"
+        )
     best = Path(run.best.best_model_path)
     logger.info("measuring the best epoch, whose accuracy is %.4f, and writing model.onnx", run.best.best_model_score)
     calibrate(run.trainer, run.data, best)
