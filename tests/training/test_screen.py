@@ -82,7 +82,7 @@ def show_bar(console):
     speed = Speed()
     bar = EpochBar(console, speed)
     trainer, batch = Running(), (None, torch.zeros(4))
-    bar._trainer = trainer
+    bar.setup(trainer, None, "fit")
     for callback in (speed, bar):
         callback.on_train_start(trainer, None)
     for index in range(3):

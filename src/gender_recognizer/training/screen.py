@@ -81,6 +81,8 @@ class EpochBar(ProgressBar):
         self.console, self.speed = console, speed
         self.is_wanted = True
         self.progress: Progress | None = None
+        self.task = TaskID(0)
+        self.shown = 0.0
 
     def disable(self) -> None:
         """Show nothing: Lightning calls this in all processes but the first."""
@@ -144,6 +146,5 @@ class EpochBar(ProgressBar):
     def _begin(self, trainer: Trainer, batches: int, what: str) -> None:
         if self.progress is not None:
             self.shown = 0.0
-            self.task: TaskID
             name = f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}{what}"
             self.progress.reset(self.task, total=batches, description=name, now="")
