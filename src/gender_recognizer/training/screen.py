@@ -49,7 +49,8 @@ def lines_above(console: Console) -> Iterator[None]:
     replaced = [handler for handler in root.handlers if _is_on_standard_stream(handler)]
     handlers = [*(handler for handler in root.handlers if handler not in replaced), Lines(console)]
     before, root.handlers = root.handlers, handlers
-    PACKAGE.setLevel(min(PACKAGE.getEffectiveLevel(), logging.INFO))
+    if level == logging.NOTSET:  # a user's own choice stays
+        PACKAGE.setLevel(min(PACKAGE.getEffectiveLevel(), logging.INFO))
     try:
         yield
     finally:
