@@ -23,8 +23,8 @@ def known(group):
     return ", ".join(sorted(path.stem for path in (PROJECT / "configs" / group).iterdir()))
 
 
-HIDDEN = {"run_dir", "experiment"}
-GROUPS = {"model", "trainer", "engine", "ray"}
+HIDDEN = {"run_dir", "typed", "experiment"}
+GROUPS = {"model", "trainer", "logger", "engine", "ray"}
 """Their options depend on what is chosen for the group."""
 
 
@@ -69,7 +69,7 @@ def test_help_explains_every_option(name, capsys):
     assert main(name, ["--help"]) == 0
     text = capsys.readouterr().out
     for option, kind in option_types(settings_class(name)):
-        if not dataclasses.is_dataclass(kind) and not option.startswith("data.augmentation.") and option != "run_dir":
+        if not dataclasses.is_dataclass(kind) and not option.startswith("data.augmentation.") and option not in HIDDEN:
             assert option.rpartition(".")[2] in text, option
 
 

@@ -99,7 +99,7 @@ def suggest(name: str, settings: type) -> str:
     known = [key for key, _ in option_types(settings)]
     if name in known:
         return f"'{name}' is an option of {name.partition('.')[0]}, which was not chosen"
-    near = difflib.get_close_matches(name, known, 1)
+    near = difflib.get_close_matches(name, [key for key in known if "." in key or "." not in name], 1)
     hint = f"did you mean {near[0]}?" if near else "--help lists the options"
     return f"unknown option '{name}'; {hint}"
 
@@ -129,6 +129,8 @@ def _translate(argument: str, kinds: dict[str, Any], sweeping: bool) -> str:
     match = OVERRIDE.fullmatch(argument)
     assert match, "only overrides come here"
     prefix, key, value = match.groups()
+    if prefix == "+" and "." in key and key in kinds:  # an option that is there needs no `+`, and may have one
+        prefix, argument = "", argument[1:]
     kind: Any = Path if key in ("hydra.run.dir", "hydra.sweep.dir") else kinds.get(key)
     item = typing.get_args(kind)[0] if typing.get_origin(kind) is list else None
     if value is None or value == "null" or (kind not in (str, Path) and item not in (str, Path)):

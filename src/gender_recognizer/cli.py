@@ -54,13 +54,13 @@ class Command(NamedTuple):
 COMMANDS = {
     "label": Command("process", "labelling.settings:LabelSettings", "labelling.run:run", inputs="input_dir"),
     "train": Command(
-        "train", "training.settings:TrainSettings", "training.run:run", None, True, "training.run:best_accuracy"
+        "train", "training.settings:TrainSettings", "training.command:run", None, True, "training.command:best_accuracy"
     ),
     "evaluate": Command("evaluate", "evaluation.settings:EvaluateSettings", "evaluation.run:run"),
     "check": Command("check_data", "checks.settings:CheckSettings", "checks.run:run"),
     "export": Command("export", "models.settings:ExportSettings", "training.exporting:run"),
     "prepare": Command("prepare_data", "data.settings:PrepareSettings", "data.preparing:run"),
-    "tune": Command("tune", "training.settings:TuneSettings", "training.tuning:run", keeps_runs=True),
+    "tune": Command("tune", "training.settings:TuneSettings", "training.command:search", keeps_runs=True),
     "demo": Command("demo", "demo.settings:DemoSettings", "demo.run:run"),
 }
 
@@ -134,7 +134,7 @@ def _run(name: str, command: Command, arguments: list[str]) -> int:
     if {"-m", "--multirun"} & set(line.flags) and not command.keeps_runs:
         raise ValueError(f"{name} runs once; -m tries several values of options of train")
     if line.flags or command.keeps_runs:
-        return _run_with_hydra(name, command, line)
+        return _run_with_hydra(name, command, line, arguments)
     return _load(command.run)(_compose(command, line.overrides))
 
 
@@ -182,6 +182,8 @@ def to_settings(config: Any, kind: type, overrides: Sequence[str] = ()) -> Any:
     model_is_chosen = any(part.lstrip("+~").startswith(("model=", "model.", "experiment=")) for part in overrides)
     if getattr(settings, "init_from", None) is not None and not model_is_chosen:
         settings.model = {}  # that of the weights to start from
+    if hasattr(settings, "logger") and "logger" not in config:  # logger=[]
+        settings.trainer.logger = False
     return settings
 
 
@@ -208,7 +210,7 @@ def choose_run_dir(outputs: str, ckpt_path: str | None) -> str:
     return str(Path(ckpt_path).absolute().parents[1])
 
 
-def _run_with_hydra(name: str, command: Command, line: Overrides) -> int:
+def _run_with_hydra(name: str, command: Command, line: Overrides, arguments: list[str]) -> int:
     """Run a command in a run folder that Hydra makes, or act on one of Hydra's own flags."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
@@ -228,7 +230,7 @@ def _run_with_hydra(name: str, command: Command, line: Overrides) -> int:
             return _run_in_sweep(command, config, hydra_config.overrides.task, run_dir)
         try:
             settings = to_settings(config, _load(command.settings), hydra_config.overrides.task)
-            settings.run_dir = run_dir
+            settings.run_dir, settings.typed = run_dir, arguments
             codes[0] = _load(command.run)(settings)
         except MISTAKES as error:
             codes[0] = _report(error)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from gender_recognizer.evaluation.comparison import mcnemar
 from gender_recognizer.evaluation.intervals import resample
 from gender_recognizer.evaluation.metrics import compute_metrics, evaluate
+from gender_recognizer.models.comparing import mcnemar
 from gender_recognizer.models.curves import count_labels, risk_coverage
 
 BINARY, THREE = ["female", "male"], ["a", "b", "c"]

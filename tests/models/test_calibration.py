@@ -48,6 +48,26 @@ def test_few_pictures_that_are_all_right_do_not_make_a_model_certain():
     assert softmax(fit_scaling(logits, targets)(logits))[0, 0] == pytest.approx(0.9, abs=0.01)
 
 
+@pytest.mark.parametrize("margin", [0.02, 0.1, 1.0])
+@pytest.mark.parametrize("right", [15, 19])
+def test_few_pictures_do_not_make_a_network_that_has_learnt_nothing_look_sure(margin, right):
+    """Without a limit, the first got a temperature of 0.05."""
+    targets = np.array([0] * right + [1] * (19 - right))
+    logits = np.array([[margin, 0.0]] * 19)
+    before, after = softmax(logits)[0, 0], softmax(fit_scaling(logits, targets)(logits))[0, 0]
+    assert after < before + 0.1
+
+
+def test_many_pictures_outweigh_that_limit():
+    logits, targets = draw(2000, 0.4)
+    assert fit_scaling(logits, targets).temperature == pytest.approx(0.4, rel=0.1)
+
+
+def test_a_model_that_is_too_sure_becomes_shy_with_few_pictures_too():
+    logits, targets = np.array([[5.0, 0.0]] * 19), np.array([0] * 10 + [1] * 9)
+    assert softmax(fit_scaling(logits, targets)(logits))[0, 0] == pytest.approx(0.5, abs=0.07)
+
+
 def test_operating_points_say_what_each_confidence_gave():
     logits, targets = draw(5000, 1.0)
     probabilities = softmax(logits).round(2)

@@ -15,6 +15,7 @@ from gender_recognizer.pictures.loading import load_image
 from gender_recognizer.training.fine_tuning import resolve_start, start_from, start_network
 from gender_recognizer.training.run import train
 from gender_recognizer.training.settings import TrainSettings
+from gender_recognizer.training.trainer_settings import TrainerSettings
 
 NETWORK = {"name": "smallcnn", "widths": [8, 8], "stem_width": 8}
 IMAGES = torch.randint(0, 256, (4, 3, 100, 80), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -93,14 +94,14 @@ def test_mistakes_are_named(tmp_path, checkpoint):
 
 def test_what_depends_on_the_start_is_decided_unless_the_user_has(checkpoint):
     new = resolve_start(TrainSettings())
-    assert (new.classifier.lr, new.trainer["max_epochs"], new.model["name"]) == (2e-3, 30, "smallcnn")
+    assert (new.classifier.lr, new.trainer.max_epochs, new.model["name"]) == (2e-3, 30, "smallcnn")
     old = resolve_start(TrainSettings(init_from=str(checkpoint)))
-    assert (old.classifier.lr, old.trainer["max_epochs"], old.model) == (1e-3, 10, NETWORK)
+    assert (old.classifier.lr, old.trainer.max_epochs, old.model) == (1e-3, 10, NETWORK)
     chosen = TrainSettings(
         init_from="bundled",
         model=NETWORK,
         classifier=ClassifierSettings(lr=0.5),
-        trainer={"max_epochs": 2, "precision": "32-true"},
+        trainer=TrainerSettings(max_epochs=2, precision="32-true"),
     )
     assert resolve_start(chosen) == chosen
 

@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import pickle
+import shlex
 import signal
 import subprocess
 import sys
@@ -46,6 +47,7 @@ class Interrupt(Callback):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_the_best_model_so_far_is_exported_and_the_run_can_go_on(settings, exports, caplog, workers):
     settings.data.num_workers = workers
+    settings.typed = [f"outputs={settings.outputs}", "data.root=my own/pictures"]
     handler = signal.getsignal(signal.SIGINT)
     interrupt = Interrupt(epoch=2)
     with caplog.at_level(logging.WARNING), pytest.raises(KeyboardInterrupt):
@@ -56,7 +58,9 @@ def test_the_best_model_so_far_is_exported_and_the_run_can_go_on(settings, expor
     ((best, metrics),) = exports
     assert f"val_acc-{metrics['val/acc']:.4f}" in best.name
     assert f"kept: {best} and model.onnx beside it" in caplog.text
-    assert f"to continue, give the same options and ckpt_path={settings.run_dir}/checkpoints/last.ckpt" in caplog.text
+    (line,) = (record.getMessage() for record in caplog.records if "to go on: " in record.getMessage())
+    typed = shlex.split(line.removeprefix("to go on: "))
+    assert typed[1:] == ["train", *settings.typed, f"ckpt_path={settings.run_dir}/checkpoints/last.ckpt"]
     settings.ckpt_path, settings.run_dir = str(settings.run_dir / "checkpoints/last.ckpt"), None
     assert train(settings).metrics["val/acc"] >= metrics["val/acc"]
 
@@ -69,7 +73,7 @@ def test_before_the_first_epoch_ends_there_is_nothing_to_keep(settings, exports,
 
 
 def test_while_it_is_measured_the_model_is_exported_all_the_same(settings, exports):
-    settings.trainer["max_epochs"] = 1
+    settings.trainer.max_epochs = 1
 
     class InterruptTest(Callback):
         def on_test_start(self, trainer, module):

@@ -1,19 +1,19 @@
 """What every run of training keeps to."""
 
+import re
+
 import pytest
 import torch
-from conftest import make_colour_data, train_settings
+from conftest import SMALL_RUN, make_colour_data, train_settings
 from lightning import Callback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from gender_recognizer.models.classifier import GenderClassifier
 from gender_recognizer.training.fine_tuning import resolve_start
 from gender_recognizer.training.run import (
-    TrainResult,
     best_accuracy,
     build_classifier,
     build_data,
-    print_result,
     run,
     train,
 )
@@ -68,14 +68,38 @@ def test_a_run_of_its_own_folder_says_how_to_go_on_and_a_trial_does_not(tmp_path
 
 
 @pytest.mark.usefixtures("light_training")
-def test_results_are_printed_and_a_part_without_pictures_has_none(tmp_path, colour_data, cache_dir, capsys):
+@pytest.mark.parametrize("test_share", [0.1, 0.0])
+def test_the_result_stands_beside_that_of_the_bundled_model(tmp_path, colour_data, cache_dir, capsys, test_share):
     options = [f"data.root={colour_data}", f"data.cache_dir={cache_dir}", "trainer.max_epochs=1"]
-    options += ["data.split_fractions=[0.8,0.2,0.0]", "+trainer.limit_train_batches=1", f"+run_dir={tmp_path}/run"]
-    assert run(train_settings(*options)) == 0
+    options += [f"data.split_fractions=[{0.9 - test_share:.1f},0.1,{test_share}]", f"+run_dir={tmp_path}/run"]
+    assert run(train_settings(*options, "trainer.limit_train_batches=1")) == 0
     out = capsys.readouterr().out
-    (line,) = (line for line in out.splitlines() if "balanced_acc" in line)
-    assert line.split("│")[-2].strip() == "-"
+    part = "test" if test_share else "validation"
+    assert f"8 {part} pictures" in out
+    rows = {line.split("│")[1].strip(): line.split("│")[2:4] for line in out.splitlines() if line.startswith("│")}
+    assert {"accuracy", "balanced accuracy", "female", "male"} == set(rows)
+    for cell in rows["accuracy"]:
+        assert re.fullmatch(r" *\d+\.\d % \(\d+\.\d to \d+\.\d\) *", cell)
     assert f"best checkpoint: {tmp_path}/run/checkpoints/model_state-" in out
+    assert out.rstrip().splitlines()[-4] == "Next:"
+
+
+@pytest.mark.usefixtures("light_training")
+def test_without_any_validation_there_is_no_best_model_and_that_is_said(tmp_path, colour_data, cache_dir):
+    options = [f"data.root={colour_data}", f"data.cache_dir={cache_dir}", "trainer.max_epochs=1"]
+    options += ["trainer.check_val_every_n_epoch=5", f"+run_dir={tmp_path}/run"]
+    with pytest.raises(ValueError, match="training ended before its first validation"):
+        train(train_settings(*options))
+
+
+@pytest.mark.parametrize("option", ["trainer.fast_dev_run=true", "+trainer.fast_dev_run=2"])
+def test_a_trial_of_everything_keeps_no_model(tmp_path, colour_data, cache_dir, command, option):
+    options = [*SMALL_RUN, f"data.root={colour_data}", f"data.cache_dir={cache_dir}", f"outputs={tmp_path}/out"]
+    done = command("train", *options, option)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "fast_dev_run: training, validation and test work; no model was kept" in done.stdout
+    assert not list(tmp_path.rglob("*.ckpt"))
+    assert not list(tmp_path.rglob("results.csv"))
 
 
 def test_what_lightning_refuses_while_it_trains_is_a_mistake_of_the_user(tmp_path, colour_data, cache_dir):
@@ -94,11 +118,3 @@ def test_nothing_of_the_settings_is_left_out(tmp_path, colour_data, cache_dir):
     classifier = build_classifier(settings, build_data(settings))
     assert isinstance(classifier, GenderClassifier)
     assert {name: classifier.hparams[name] for name in vars(settings.classifier)} == vars(settings.classifier)
-
-
-def test_a_metric_that_one_part_lacks_is_a_dash(capsys, tmp_path):
-    metrics = {"val/acc": 0.5, "val/acc_female": 0.5, "test/acc": 1.0, "test/acc_male": 1.0}
-    print_result(TrainResult(tmp_path, tmp_path / "best.ckpt", metrics))
-    rows = [line.replace("│", " ").split() for line in capsys.readouterr().out.splitlines()]
-    for row in (["acc", "0.5000", "1.0000"], ["acc_female", "0.5000", "-"], ["acc_male", "-", "1.0000"]):
-        assert row in rows

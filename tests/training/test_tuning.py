@@ -1,6 +1,9 @@
+import shlex
+
 import pytest
 from conftest import train_settings
 
+from gender_recognizer.cli import read_settings
 from gender_recognizer.training.run import TrainResult
 from gender_recognizer.training.settings import SearchSettings, TuneSettings
 from gender_recognizer.training.tuning import run, tune
@@ -56,8 +59,14 @@ def test_a_study_goes_on_and_prunes_what_is_worse_than_the_median(tmp_path, monk
 def test_the_best_options_are_printed_and_all_are_in_a_table(tmp_path, monkeypatch, settings, capsys):
     monkeypatch.setattr("gender_recognizer.training.tuning.train", Trainings())
     settings.outputs = tmp_path
+    settings.typed = ["data.root=my pictures", "classifier.lr=0.5", "tune.num_trials=3", "+trainer.max_epochs=1"]
     assert run(settings) == 0
-    assert "best val/acc 0.9000, trial 0 of 3" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "best val/acc 0.9000, trial 0 of 3" in out
+    typed = shlex.split(out.splitlines()[-1])
+    assert typed[:4] == ["gender-recognizer", "train", "data.root=my pictures", "+trainer.max_epochs=1"]
+    assert [option.partition("=")[0] for option in typed[4:]] == ["classifier.lr", "data.batch_size", "model.depth"]
+    assert read_settings("train", typed[2:]).classifier.lr < 0.1
     assert len((tmp_path / "tune_study/trials.csv").read_text().splitlines()) == 4
 
 

@@ -123,7 +123,9 @@ class ImageCache:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             starts = range(0, len(paths), 1024)  # bounds how far decoding runs ahead of a slow disk
             results = chain.from_iterable(pool.map(load, paths[start : start + 1024]) for start in starts)
-            for row, result in enumerate(tqdm(results, "decoding", len(paths), unit="img", disable=None)):
+            for row, result in enumerate(
+                tqdm(results, f"decoding at {shape[0]}x{shape[1]}", len(paths), unit="img", disable=None)
+            ):
                 if isinstance(result, str):
                     unreadable[row], result = result, empty
                 file.write(result)  # in order: a memory map would keep its pages in memory

@@ -8,6 +8,7 @@ import numpy as np
 from gender_recognizer.evaluation.intervals import estimate_values
 from gender_recognizer.evaluation.metrics import evaluate
 from gender_recognizer.evaluation.settings import EvaluateSettings
+from gender_recognizer.models.comparing import mcnemar
 
 
 def compare(
@@ -41,19 +42,3 @@ def compare(
         "p_value": p_value,
         "same_label": float((labels == other_labels).mean()),
     }
-
-
-def mcnemar(first: np.ndarray, second: np.ndarray, targets: np.ndarray) -> tuple[int, int, float]:
-    """Return how many pictures only the first and only the second model labels right, and the exact p-value.
-
-    Args:
-        first: labels of one model as class indices, int `(N,)`.
-        second: labels of another for the same pictures.
-        targets: int `(N,)`.
-    """
-    from scipy.stats import binomtest
-
-    only_first = int(((first == targets) & (second != targets)).sum())
-    only_second = int(((first != targets) & (second == targets)).sum())
-    differing = only_first + only_second
-    return only_first, only_second, float(binomtest(only_first, differing).pvalue) if differing else 1.0

@@ -23,6 +23,7 @@ from gender_recognizer.models.curves import count_labels
 from gender_recognizer.pictures.names import drawable, printable
 from gender_recognizer.training.figures import (
     NEUTRAL,
+    RESULTS,
     RIGHT,
     named_grid_figure,
     new_axes,
@@ -204,14 +205,13 @@ def log_to_tensorboard(results: Results, figures: Mapping[str, Figure], folder: 
 
     with SummaryWriter(str(folder)) as writer, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # of names in scripts that matplotlib's font lacks
-        for name, estimate in results.evaluation.metrics.items():
-            if not math.isnan(estimate.value):
-                writer.add_scalar(f"evaluate/{name}", estimate.value)
+        rows = [f"| {name} | {estimate.value:.4f} |" for name, estimate in results.evaluation.metrics.items()]
+        writer.add_text(f"{RESULTS}/metrics", "\n".join(["| metric | value |", "|---|---|", *rows]))
         for name, figure in figures.items():
-            writer.add_figure(f"evaluate/{name}", figure)
+            writer.add_figure(f"{RESULTS}/{name}", figure)
         rows = worst_errors(results.probabilities, results.pictures.targets, WORST)
         if len(rows):
             pictures = results.pictures
             names = [f"{printable(pictures.names[row])}\n{results.probabilities[row].max():.2f}" for row in rows]
             grid = named_grid_figure(pictures.images[pictures.rows[rows]], names)
-            writer.add_figure("evaluate/worst_errors", grid)
+            writer.add_figure(f"{RESULTS}/worst_errors", grid)

@@ -195,7 +195,7 @@ class GenderClassifier(lightning.LightningModule):
         if warmup * steps == 1:  # OneCycleLR divides by the length of the warm-up less one step
             warmup = 1.5 / steps
         schedule = OneCycleLR(optimizer, self.hparams["lr"], steps, pct_start=warmup)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "train/lr"}}
 
 
 def frame_loss(found: Sequence[Tensor], frames: Tensor) -> Tensor:

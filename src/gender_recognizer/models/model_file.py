@@ -144,21 +144,27 @@ def save_checkpoint(classifier: "GenderClassifier", info: ModelInfo, path: Path)
     torch.save(checkpoint, path)
 
 
-def calibrate_checkpoint(path: Path, images: np.ndarray, targets: np.ndarray) -> ModelInfo:
+def calibrate_checkpoint(
+    path: Path, images: np.ndarray, targets: np.ndarray, rest: tuple[np.ndarray, np.ndarray] | None = None
+) -> ModelInfo:
     """Fit the scaling of logits and the operating points of a `.ckpt`, write them into it, and return its metadata.
 
     Args:
         path: of a checkpoint, with or without the optimizer's state.
         images: uint8 `(N, 100, 80, 3)`, pictures that did not train it.
         targets: int `(N,)`.
+        rest: images and targets of further pictures that did not train it, for the operating points alone.
     """
     import torch
 
     classifier, info = load_classifier(path)
+    count = len(images)
+    if rest is not None:
+        images, targets = np.concatenate([images, rest[0]]), np.concatenate([targets, rest[1]])
     with torch.inference_mode():
         parts = (torch.from_numpy(images[start : start + 256]) for start in range(0, len(images), 256))
         logits = torch.cat([classifier(part.permute(0, 3, 1, 2)) for part in parts]).double()
-    scaling = fit_scaling(logits.numpy(), targets)
+    scaling = fit_scaling(logits[:count].numpy(), targets[:count])
     points = operating_points(scaling(logits).softmax(dim=1).numpy(), targets)
     info = replace(info, **scaling._asdict(), operating_points=tuple(points))
     describe_checkpoint(path, info)

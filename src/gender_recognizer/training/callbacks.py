@@ -1,6 +1,5 @@
 """Callbacks of training: seeds, speed, and the pictures that TensorBoard shows."""
 
-import logging
 import time
 from itertools import islice
 from typing import Any
@@ -8,22 +7,30 @@ from typing import Any
 import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import RichProgressBar
-from lightning.pytorch.callbacks.progress.rich_progress import CustomTimeColumn
 from lightning.pytorch.loggers import TensorBoardLogger
-from rich.progress import ProgressColumn, Task
-from rich.text import Text
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 
 from gender_recognizer.data.datamodule import FaceDataModule
-from gender_recognizer.training.figures import class_balance_figure, named_grid_figure, result_figures, worst_errors
-
-logger = logging.getLogger(__name__)
+from gender_recognizer.training.figures import (
+    PICTURES,
+    RESULTS,
+    class_balance_figure,
+    named_grid_figure,
+    result_figures,
+    worst_errors,
+)
 
 GRID_IMAGES = 64
 WORST_ERRORS = 24
+LAYOUT = {
+    "curves": {
+        name: ["Multiline", [f"train/{metric}$", f"val/{metric}$"]]
+        for name, metric in (("loss", "loss"), ("accuracy", "acc"))
+    }
+}
+"""Charts of TensorBoard's page of custom scalars."""
 
 
 class SeedEachStep(Callback):
@@ -68,72 +75,55 @@ class SameSchedule(Callback):
             )
 
 
-class TimeColumn(CustomTimeColumn):
-    """The elapsed and the remaining time, in characters that every encoding has."""
-
-    def render(self, task: Task) -> Text:
-        """Return the text."""
-        return Text(super().render(task).plain.replace("\N{BULLET}", "<"), style=self.style)
-
-
-class ProgressBar(RichProgressBar):
-    """Lightning's progress bar for output in any encoding, without the logger's meaningless version number."""
-
-    def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
-        """Return the columns."""
-        columns = super().configure_columns(trainer)
-        return [TimeColumn(column.style) if isinstance(column, CustomTimeColumn) else column for column in columns]
-
-    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """Return what is shown behind the bar."""
-        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
-
-
 class Speed(Callback):
-    """Log images/s and the minutes left, in the progress bar and in one line an epoch.
+    """Measures images/s, without validation, and the time left, with it.
 
-    Both leave out the first batches of a run, which include start-up.
+    Both leave out the first batches of a run, which include start-up; they are None until these have passed.
     """
 
     WARM_UP = 2
-    EVERY = 25  # batches: showing numbers takes longer than reading a batch
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Reset the measurement."""
+        """Start to measure."""
         self.batches = self.images = 0
-        self.started = time.perf_counter()
+        self.seconds = 0.0
+        self.steps = trainer.estimated_stepping_batches
+        self.on_train_epoch_start(trainer, pl_module)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start to measure an epoch."""
+        self.last = time.perf_counter()
+        self.before = (self.images, self.seconds)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the batch."""
+        before, self.last = self.last, time.perf_counter()
         self.batches += 1
-        if self.batches <= self.WARM_UP:
-            self.started = time.perf_counter()
-            return
-        self.images += len(batch[1]) * trainer.world_size
-        seconds = time.perf_counter() - self.started
-        steps_left = trainer.estimated_stepping_batches - trainer.global_step
-        self.images_per_second = self.images / seconds
-        self.minutes_left = steps_left * seconds / (self.batches - self.WARM_UP) / 60
-        if self.batches % self.EVERY:
-            return
-        shown = {"images/s": self.images_per_second, "min left": self.minutes_left}
-        pl_module.log_dict(shown, prog_bar=True, logger=False, on_step=True, on_epoch=False)
+        if self.batches > self.WARM_UP:
+            self.images += len(batch[1]) * trainer.world_size
+            self.seconds += self.last - before
+        else:
+            self.begin = (self.last, trainer.global_step)
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log one line for those who read the log file instead of the progress bar."""
-        if trainer.sanity_checking or trainer.state.fn != "fit" or not self.images or not trainer.is_global_zero:
-            return
-        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        logger.info(
-            "epoch %d of %s: val/loss %.4f, val/acc %.4f, val/balanced_acc %.4f; %.0f images/s, %.1f min left",
-            trainer.current_epoch,
-            trainer.max_epochs,
-            *(values.get(f"val/{name}", float("nan")) for name in ("loss", "acc", "balanced_acc")),
-            self.images_per_second,
-            self.minutes_left,
-        )
+    @property
+    def images_per_second(self) -> float | None:
+        """Return the training pictures of a second, over the whole run."""
+        return self.images / self.seconds if self.images else None
+
+    @property
+    def images_per_second_of_epoch(self) -> float | None:
+        """Return the training pictures of a second in this epoch."""
+        images, seconds = self.images - self.before[0], self.seconds - self.before[1]
+        return images / seconds if images else None
+
+    def seconds_left(self, trainer: Trainer) -> float | None:
+        """Return the seconds until the last step, validation included."""
+        if not self.batches or trainer.global_step <= self.begin[1]:
+            return None
+        seconds = (time.perf_counter() - self.begin[0]) / (trainer.global_step - self.begin[1])
+        return (self.steps - trainer.global_step) * seconds
 
 
 def data_of(trainer: Trainer) -> FaceDataModule:
@@ -141,10 +131,10 @@ def data_of(trainer: Trainer) -> FaceDataModule:
     return trainer.datamodule  # type: ignore[attr-defined]  # which Lightning sets when it starts
 
 
-def writer_of(trainer: Trainer) -> SummaryWriter:
-    """Return the writer for TensorBoard."""
-    assert isinstance(trainer.logger, TensorBoardLogger)
-    return trainer.logger.experiment
+def writer_of(trainer: Trainer) -> SummaryWriter | None:
+    """Return the writer for TensorBoard, if the run has one and this process writes."""
+    loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+    return loggers[0].experiment if loggers and trainer.is_global_zero else None
 
 
 class TensorBoardPictures(Callback):
@@ -152,20 +142,23 @@ class TensorBoardPictures(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the histograms of the classes and a grid of augmented training pictures."""
-        if not trainer.is_global_zero:
-            return
         data, writer = data_of(trainer), writer_of(trainer)
-        writer.add_figure("class_balance", class_balance_figure(data.counts()))
+        self.writer = writer  # the results of the end are measured without loggers
+        if writer is None:
+            return
+        writer.add_custom_scalars(LAYOUT)
+        writer.add_figure(f"{PICTURES}/class_balance", class_balance_figure(data.counts()))
         # TensorBoard cuts the outer bins at the smallest and largest value: with these edges all are equally wide.
         edges = np.linspace(0, len(data.classes) - 1, len(data.classes) + 1)
+        names = ", ".join(f"{target} = {name}" for target, name in enumerate(data.classes))
         for part, dataset in data.parts.items():
             if len(dataset):
-                writer.add_histogram(f"class_balance/{part}", dataset.targets, bins=edges)
+                writer.add_histogram(f"{PICTURES}/{part}: {names}", dataset.targets, bins=edges)
         first_batch = list(islice(data.train_dataloader().sampler, GRID_IMAGES))
         images = data.parts["train"].__getitems__(first_batch)[0]
         if data.augmentation is not None:
             images = data.augmentation(images)[0]
-        writer.add_image("augmented_training_batch", make_grid(images.byte(), nrow=8))
+        writer.add_image(f"{PICTURES}/augmented_batch", make_grid(images.byte(), nrow=8))
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start to collect probabilities."""
@@ -198,9 +191,9 @@ class TensorBoardPictures(Callback):
 
     def _log_figures(self, trainer: Trainer, stage: str) -> None:
         """Log the figures of a model's results and its worst errors, on the pictures that this process has seen."""
-        if not self.probabilities or not trainer.is_global_zero:
+        data, writer = data_of(trainer), self.writer
+        if not self.probabilities or writer is None:
             return
-        data, writer = data_of(trainer), writer_of(trainer)
         part = {"val": "validation", "test": "test"}[stage]
         loader = data.val_dataloader() if stage == "val" else data.test_dataloader()
         probabilities = torch.cat(self.probabilities).double().numpy()
@@ -208,7 +201,7 @@ class TensorBoardPictures(Callback):
         dataset, files = data.parts[part], data.files[part]
         targets = dataset.targets[indices]
         for name, figure in result_figures(probabilities, targets, data.classes).items():
-            writer.add_figure(f"{stage}/{name}", figure, trainer.global_step)
+            writer.add_figure(f"{RESULTS}/{stage}_{name}", figure, trainer.global_step)
         for target, name in enumerate(data.classes):
             writer.add_pr_curve(f"{stage}/{name}", targets == target, probabilities[:, target], trainer.global_step)
         wrong = worst_errors(probabilities, targets, WORST_ERRORS)
@@ -219,4 +212,4 @@ class TensorBoardPictures(Callback):
                 for index, p in zip(chosen, probabilities[wrong], strict=True)
             ]
             images = dataset.images[dataset.rows[chosen]]
-            writer.add_figure(f"{stage}/worst_errors", named_grid_figure(images, names), trainer.global_step)
+            writer.add_figure(f"{RESULTS}/{stage}_worst_errors", named_grid_figure(images, names), trainer.global_step)

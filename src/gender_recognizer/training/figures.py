@@ -4,14 +4,18 @@ Names of classes and files may hold any character: they go through `names.drawab
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from gender_recognizer.models.curves import NUM_BINS, confidence_bins, count_labels, rank, risk_coverage
 from gender_recognizer.pictures.names import drawable
+
+RESULTS, PICTURES = "verdict", "your_pictures"
+"""Groups of TensorBoard's cards that are no curves; they sort behind the curves, `train` and `val`."""
 
 RIGHT, WRONG, NEUTRAL = "#2a78b8", "#c8442f", "#5b6875"
 
@@ -38,6 +42,31 @@ def class_balance_figure(counts: Mapping[str, Mapping[str, int]]) -> Figure:
     axes.set_xticks(range(len(counts)), list(counts))
     axes.margins(y=0.12)  # room for the numbers above the bars
     axes.legend()
+    return figure
+
+
+def curves_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Return the curves of loss and accuracy over the epochs, the best epoch marked.
+
+    Args:
+        rows: of each epoch: `epoch`, metrics such as `val/acc`, and `best`, whether no epoch before was as good.
+    """
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    epochs = [row["epoch"] for row in rows]
+    best = max((row["epoch"] for row in rows if row["best"]), default=None)
+    panels = (("Loss", ("train/loss", "val/loss")), ("Accuracy", ("train/acc", "val/acc", "val/balanced_acc")))
+    for axes, (title, names) in zip(figure.subplots(1, 2), panels, strict=True):
+        for name, colour in zip(names, (NEUTRAL, RIGHT, WRONG), strict=False):
+            values = [float("nan") if row.get(name) is None else row[name] for row in rows]
+            axes.plot(epochs, values, color=colour, label=name, marker="." if len(rows) < 40 else "")
+        if best is not None:
+            axes.axvline(best, color=NEUTRAL, linestyle="--", linewidth=1, label=f"best epoch, {best}")
+        axes.set(title=title, xlabel="epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+        axes.legend()
+    figure.axes[1].yaxis.set_major_formatter(PercentFormatter(1, 0))
     return figure
 
 

@@ -32,9 +32,9 @@ def resolve_start(settings: TrainSettings) -> TrainSettings:
     else:
         start = find_start(settings.init_from, settings.outputs)
         network, lr, epochs = start_network(start), 1e-3, 10
-    trainer = dict(settings.trainer)
-    if trainer.get("max_epochs") is None:
-        trainer["max_epochs"] = epochs
+    trainer = settings.trainer
+    if trainer.max_epochs is None:
+        trainer = replace(trainer, max_epochs=epochs)
     classifier = settings.classifier
     if classifier.lr is None:
         classifier = replace(classifier, lr=lr)

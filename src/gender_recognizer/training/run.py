@@ -6,28 +6,32 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import lightning
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from rich.console import Console
-from rich.table import Table
+from rich import get_console
 
 from gender_recognizer.data.augment import Augmentation
 from gender_recognizer.data.datamodule import FaceDataModule
 from gender_recognizer.data.default_root import find_root
+from gender_recognizer.models.calibration import MIN_PICTURES
 from gender_recognizer.models.classifier import GenderClassifier
-from gender_recognizer.models.model_file import calibrate_checkpoint, describe_checkpoint, find_start, load_classifier
+from gender_recognizer.models.model_file import describe_checkpoint, find_start, load_classifier
 from gender_recognizer.models.onnx_export import export_onnx
+from gender_recognizer.training.calibrating import calibrate, fit_scaling
 from gender_recognizer.training.distillation import load_teacher, teach
 from gender_recognizer.training.figures import class_balance_figure
 from gender_recognizer.training.fine_tuning import resolve_start, start_from
 from gender_recognizer.training.interruption import stoppable
+from gender_recognizer.training.loggers import log_result
+from gender_recognizer.training.next_commands import command_line, short_path, without_options
 from gender_recognizer.training.resuming import check_same_pictures, choose_run_dir, find_checkpoint, scheduled_steps
+from gender_recognizer.training.screen import lines_above
 from gender_recognizer.training.settings import TrainSettings
 from gender_recognizer.training.trainer import BestCheckpoint, build_trainer, keep_freed_memory, quiet_lightning
+from gender_recognizer.training.verdict import FEW_PICTURES, show_verdict, starts_from_random
 
 logger = logging.getLogger(__name__)
 
@@ -37,23 +41,57 @@ class TrainResult(NamedTuple):
 
     Attributes:
         run_dir: its folder.
-        checkpoint: its best checkpoint; model.onnx is beside it.
+        checkpoint: its best checkpoint; model.onnx is beside it. None after `trainer.fast_dev_run`.
         metrics: of that checkpoint, such as `val/acc` and `test/acc`.
     """
 
     run_dir: Path
-    checkpoint: Path
+    checkpoint: Path | None
     metrics: dict[str, float]
 
 
+class Run(NamedTuple):
+    """What a run needs.
+
+    Attributes:
+        settings: with the values that depend on where training starts.
+        trainer: Lightning's.
+        classifier: the network to train.
+        data: after `setup`.
+        ckpt_path: the checkpoint to resume from, if any.
+    """
+
+    settings: TrainSettings
+    trainer: lightning.Trainer
+    classifier: GenderClassifier
+    data: FaceDataModule
+    ckpt_path: Path | None
+
+    @property
+    def run_dir(self) -> Path:
+        """Return its folder."""
+        return Path(self.trainer.default_root_dir)
+
+    @property
+    def best(self) -> ModelCheckpoint:
+        """Return the callback that keeps the best checkpoint."""
+        return next(callback for callback in self.trainer.checkpoint_callbacks if isinstance(callback, BestCheckpoint))
+
+
 def run(settings: TrainSettings) -> int:
-    """Train, print the result, and return the exit code 0.
+    """Train, show the result beside that of the bundled model and what to do next, and return the exit code 0.
 
     Raises:
         ValueError: as `train`.
         KeyboardInterrupt: as `train`.
     """
-    print_result(train(settings))
+    console = get_console()
+    with lines_above(console):
+        prepared = prepare(settings)
+        result = fit(prepared)
+        if result.checkpoint is not None and prepared.trainer.is_global_zero:
+            device = str(prepared.trainer.strategy.root_device)
+            show_verdict(console, prepared.settings, result.checkpoint, prepared.data, device)
     return 0
 
 
@@ -64,8 +102,10 @@ def best_accuracy(settings: TrainSettings) -> float:
         ValueError: as `train`.
         KeyboardInterrupt: as `train`.
     """
-    result = train(settings)
-    print_result(result)
+    with lines_above(get_console()):
+        result = train(settings)
+        shown = [f"{name} {value:.4f}" for name, value in result.metrics.items() if name in ("val/acc", "test/acc")]
+        logger.info("%s: %s", ", ".join(shown), result.checkpoint or result.run_dir)
     return result.metrics["val/acc"]
 
 
@@ -81,6 +121,16 @@ def train(settings: TrainSettings, callbacks: Sequence[Callback] = ()) -> TrainR
             earlier run has been changed.
         KeyboardInterrupt: the user stopped it; the best model so far is exported.
     """
+    with lines_above(get_console()):
+        return fit(prepare(settings, callbacks))
+
+
+def prepare(settings: TrainSettings, callbacks: Sequence[Callback] = ()) -> Run:
+    """Return what a run needs, with its pictures decoded and split and its folder made.
+
+    Raises:
+        ValueError: as `train`.
+    """
     quiet_lightning()
     keep_freed_memory()
     settings = resolve_start(settings)
@@ -91,7 +141,7 @@ def train(settings: TrainSettings, callbacks: Sequence[Callback] = ()) -> TrainR
     classifier = build_classifier(settings, data)
     steps = None if ckpt_path is None else scheduled_steps(ckpt_path)
     trainer = build_trainer(settings, run_dir, callbacks, steps)
-    logger.info("training on %s with precision %s", trainer.strategy.root_device, trainer.precision)
+    logger.info("reading %s; what is decoded is kept in %s", data.root, data.cache_dir)
     data.prepare_data()
     data.setup()
     if ckpt_path is not None:
@@ -100,57 +150,56 @@ def train(settings: TrainSettings, callbacks: Sequence[Callback] = ()) -> TrainR
         start_from(classifier, find_start(settings.init_from, settings.outputs))
     if trainer.is_global_zero:
         begin_run(settings, run_dir, data)
-    return fit(settings, trainer, classifier, data, ckpt_path)
+    return Run(settings, trainer, classifier, data, ckpt_path)
 
 
-def fit(
-    settings: TrainSettings,
-    trainer: lightning.Trainer,
-    classifier: GenderClassifier,
-    data: FaceDataModule,
-    ckpt_path: Path | None,
-) -> TrainResult:
+def fit(run: Run) -> TrainResult:
     """Train and finish the run; if the user stops it, keep the best model so far.
 
     Raises:
         ValueError: Lightning refuses an option.
         KeyboardInterrupt: the user stopped it.
     """
-    checkpoint = find_callback(trainer)
+    trainer, network, patience = run.trainer, run.settings.model["name"], run.settings.early_stopping_patience
+    logger.info("training %s on %s with precision %s", network, trainer.strategy.root_device, trainer.precision)
 
     def keep() -> None:
         if trainer.is_global_zero:
-            keep_best(Path(trainer.default_root_dir), data, checkpoint)
+            keep_best(run)
 
     with stoppable(trainer, keep):
         try:
-            trainer.fit(classifier, data, ckpt_path=ckpt_path, weights_only=True)
+            trainer.fit(run.classifier, run.data, ckpt_path=run.ckpt_path, weights_only=True)
+            if (stopping := trainer.early_stopping_callback) and getattr(stopping, "stopped_epoch", 0):
+                logger.info("ended early: no better epoch in the last %d (early_stopping_patience)", patience)
         except MisconfigurationException as error:
             raise ValueError(f"trainer: {' '.join(str(error).split())}") from None
-        return finish(settings, trainer, classifier, data, checkpoint)
+        return finish(run)
 
 
-def find_callback(trainer: lightning.Trainer) -> ModelCheckpoint:
-    """Return the callback that keeps the best checkpoint."""
-    return next(callback for callback in trainer.checkpoint_callbacks if isinstance(callback, BestCheckpoint))
+def finish(run: Run) -> TrainResult:
+    """Calibrate, measure and export the best checkpoint.
 
-
-def finish(
-    settings: TrainSettings,
-    trainer: lightning.Trainer,
-    classifier: GenderClassifier,
-    data: FaceDataModule,
-    checkpoint: ModelCheckpoint,
-) -> TrainResult:
-    """Calibrate, measure and export the best checkpoint."""
-    run_dir, best = Path(trainer.default_root_dir), Path(checkpoint.best_model_path)
-    calibrate(trainer, data, best)
-    metrics = measure(trainer, classifier, data, best)
-    if trainer.is_global_zero:
-        log_options(settings, trainer, data, metrics)
-        (run_dir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-        export(best, data.root, metrics)
-    return TrainResult(run_dir, best, metrics)
+    Raises:
+        ValueError: there is none, for training ended before its first validation.
+    """
+    if run.settings.trainer.fast_dev_run:
+        logger.info("fast_dev_run: training, validation and test work; no model was kept")
+        return TrainResult(run.run_dir, None, measure(run, None))
+    if not run.best.best_model_path:
+        raise ValueError(
+            "training ended before its first validation, so no epoch is the best; see trainer.check_val_every_n_epoch, "
+            "val_check_interval, max_steps and max_time"
+        )
+    best = Path(run.best.best_model_path)
+    logger.info("measuring the best epoch, whose accuracy is %.4f, and writing model.onnx", run.best.best_model_score)
+    calibrate(run.trainer, run.data, best)
+    metrics = measure(run, best)
+    if run.trainer.is_global_zero:
+        log_result(run.settings, run.trainer, run.data, metrics)
+        (run.run_dir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+        export(best, run.data.root, metrics)
+    return TrainResult(run.run_dir, best, metrics)
 
 
 def build_data(settings: TrainSettings) -> FaceDataModule:
@@ -188,50 +237,35 @@ def build_classifier(settings: TrainSettings, data: FaceDataModule) -> GenderCla
 
 
 def begin_run(settings: TrainSettings, run_dir: Path, data: FaceDataModule) -> None:
-    """Save the split and the class balance of a new run, and log where it is."""
+    """Save the split and the class balance of a new run, and log where it is and what the user should know of it."""
     run_dir.mkdir(parents=True, exist_ok=True)
     if not (run_dir / "split.csv").exists():
         data.save_split(run_dir / "split.csv")
         class_balance_figure(data.counts()).savefig(run_dir / "class_balance.png", dpi=150)
     is_last = run_dir.resolve().parent == settings.outputs.resolve()  # a run of a sweep or a search is not
     logger.info("run folder: %s%s", run_dir, " (if interrupted, ckpt_path=last continues it)" if is_last else "")
+    pictures, held_out = len(data.parts["train"]), len(data.parts["validation"]) + len(data.parts["test"])
+    if is_last and starts_from_random(settings) and settings.ckpt_path is None and pictures < FEW_PICTURES:
+        logger.info("%d pictures are few for random weights: init_from=bundled starts from the bundled model", pictures)
+    if held_out < MIN_PICTURES:
+        logger.info(
+            "target_accuracy= will not work with this model: it takes %d pictures not trained on, and here are %d; "
+            "larger shares in data.split_fractions give more",
+            MIN_PICTURES,
+            held_out,
+        )
 
 
-def calibrate(trainer: lightning.Trainer, data: FaceDataModule, ckpt_path: Path) -> None:
-    """Fit the scaling of a checkpoint's logits on the validation part, in one process, and write it into it."""
-    if trainer.is_global_zero:
-        fit_scaling(data, ckpt_path)
-    trainer.strategy.barrier()
-
-
-def fit_scaling(data: FaceDataModule, ckpt_path: Path) -> None:
-    """Fit the scaling of a checkpoint's logits on the validation part, and write it into the checkpoint."""
-    part = data.parts["validation"]
-    info = calibrate_checkpoint(ckpt_path, part.images[part.rows], part.targets)
-    logger.info("temperature %.3f, curvature %.3f, fitted on %d validation pictures", *info.scaling, len(part))
-
-
-def measure(
-    trainer: lightning.Trainer, classifier: GenderClassifier, data: FaceDataModule, ckpt_path: Path
-) -> dict[str, float]:
-    """Return the metrics of a checkpoint on the validation and, where there is one, the test part."""
-    evaluations = [trainer.validate] + ([trainer.test] if len(data.parts["test"]) else [])
+def measure(run: Run, ckpt_path: Path | None) -> dict[str, float]:
+    """Return the metrics of a checkpoint, or the weights as they are, on the validation and, if any, the test part."""
+    evaluations = [run.trainer.validate] + ([run.trainer.test] if len(run.data.parts["test"]) else [])
+    options = {"datamodule": run.data, "ckpt_path": ckpt_path, "verbose": False, "weights_only": True}
     metrics: dict[str, float] = {}
+    loggers, run.trainer.loggers = run.trainer.loggers, []  # these are results, not further points of the curves
     for evaluate in evaluations:
-        metrics |= evaluate(classifier, datamodule=data, ckpt_path=ckpt_path, verbose=False, weights_only=True)[0]
+        metrics |= evaluate(run.classifier, **options)[0]
+    run.trainer.loggers = loggers
     return metrics
-
-
-def log_options(
-    settings: TrainSettings, trainer: lightning.Trainer, data: FaceDataModule, metrics: dict[str, float]
-) -> None:
-    """Show options and metrics of the run in TensorBoard's table of runs."""
-    groups: dict[str, dict[str, Any]] = {"model": settings.model, "classifier": vars(settings.classifier)}
-    flat = {f"{group}/{key}": value for group, options in groups.items() for key, value in options.items()}
-    final = {f"final/{name.replace('/', '_')}": value for name, value in metrics.items()}
-    assert isinstance(trainer.logger, TensorBoardLogger)
-    trainer.logger.log_hyperparams(flat | {"seed": settings.seed, "batch_size": data.batch_size}, final)
-    trainer.logger.save()
 
 
 def export(ckpt_path: Path, training_data: Path, metrics: dict[str, float]) -> None:
@@ -242,24 +276,18 @@ def export(ckpt_path: Path, training_data: Path, metrics: dict[str, float]) -> N
     export_onnx(classifier, info, ckpt_path.with_name("model.onnx"))
 
 
-def keep_best(run_dir: Path, data: FaceDataModule, checkpoint: ModelCheckpoint) -> None:
+def keep_best(run: Run) -> None:
     """Export the best model of a run that was stopped, and log what was kept and how to continue."""
-    best, score = Path(checkpoint.best_model_path), checkpoint.best_model_score
+    if run.settings.trainer.fast_dev_run:
+        return
+    best, score = Path(run.best.best_model_path), run.best.best_model_score
     if score is None or not best.is_file():
         logger.warning("stopped before the first epoch ended: no model was kept")
         return
     logger.warning("stopped; exporting the best model so far (Ctrl-C again ends at once)")
-    fit_scaling(data, best)
-    export(best, data.root, {"val/acc": float(score)})
+    fit_scaling(run.data, best)
+    export(best, run.data.root, {"val/acc": float(score)})
     logger.warning("kept: %s and model.onnx beside it", best)
-    logger.warning("to continue, give the same options and ckpt_path=%s", run_dir / "checkpoints" / "last.ckpt")
-
-
-def print_result(result: TrainResult) -> None:
-    """Print one table of the best checkpoint's metrics and where its files are."""
-    table = Table("metric", "validation", "test")
-    for name in dict.fromkeys(key.partition("/")[2] for key in result.metrics):  # a class may be missing in a part
-        values = (result.metrics.get(f"{stage}/{name}") for stage in ("val", "test"))
-        table.add_row(name, *("-" if value is None else f"{value:.4f}" for value in values))
-    Console().print(table)
-    Console(soft_wrap=True).print(f"best checkpoint: {result.checkpoint}\nmodel.onnx beside it", highlight=False)
+    options = without_options(run.settings.typed, ("ckpt_path",))
+    last = short_path(run.run_dir / "checkpoints" / "last.ckpt")
+    logger.warning("to go on: %s", command_line("train", *options, f"ckpt_path={last}"))

@@ -6,11 +6,7 @@ from typing import Any
 
 from gender_recognizer.data.settings import DataSettings
 from gender_recognizer.models.settings import ClassifierSettings
-
-
-def default_trainer() -> dict[str, Any]:
-    """Return the arguments of Lightning's trainer."""
-    return {"accelerator": "auto", "devices": 1, "max_epochs": None, "precision": "auto"}
+from gender_recognizer.training.trainer_settings import LoggerSettings, TrainerSettings
 
 
 @dataclass
@@ -20,16 +16,16 @@ class TrainSettings:
         python scripts/train.py model=smallcnn data.root=folder-with-female-and-male
 
     Writes one run folder below outputs/: the configuration, the split, checkpoints (best and last) and model.onnx,
-    class_balance.png and what `tensorboard --logdir outputs` shows. `ckpt_path=last` continues the newest run,
-    `init_from=bundled` starts from trained weights, and `-m model.width=16,24` trains once for each value. Ctrl-C
-    keeps the best model so far.
+    results.csv and results.png (the curves), class_balance.png and what `tensorboard --logdir outputs` shows.
+    `ckpt_path=last` continues the newest run, `init_from=bundled` starts from trained weights, and
+    `-m model.width=16,24` trains once for each value. Ctrl-C keeps the best model so far.
 
     Attributes:
         data: the pictures.
         model: name and options of the network, as configs/model/*.yaml explain. Empty, as where no option of model is
             given: the network of the weights in init_from, else smallcnn.
-        trainer: arguments of Lightning's Trainer. `max_epochs: null` is 30 from random weights and 10 from trained
-            ones; `precision: auto` is bf16-mixed where the processor computes in it, else 32-true.
+        trainer: arguments of Lightning's Trainer.
+        logger: where curves and results are logged: tensorboard, csv, mlflow, wandb, or a list of these.
         classifier: how the network learns.
         seed: of weights, order and augmentation; data.split_seed has its own.
         init_from: start from trained weights: bundled, latest, or the path of a .ckpt; None for random ones.
@@ -39,13 +35,15 @@ class TrainSettings:
         early_stopping_patience: epochs without a better val/acc before training ends.
         ema_decay: such as 0.999, validate and save an average of the weights; None for the weights themselves.
         run_dir: folder of this run; None for a new one below outputs, or that of the checkpoint to resume from.
+        typed: the arguments as they were typed, for the commands that are printed; the command line sets it.
 
     Exit codes: 0 done, 1 internal error, 2 wrong usage, 3 a run of a sweep failed, 130 stopped.
     """
 
     data: DataSettings = field(default_factory=DataSettings)
     model: dict[str, Any] = field(default_factory=dict)
-    trainer: dict[str, Any] = field(default_factory=default_trainer)
+    trainer: TrainerSettings = field(default_factory=TrainerSettings)
+    logger: LoggerSettings = field(default_factory=LoggerSettings)
     classifier: ClassifierSettings = field(default_factory=ClassifierSettings)
     seed: int = 0
     init_from: str | None = None
@@ -55,6 +53,7 @@ class TrainSettings:
     early_stopping_patience: int = 15
     ema_decay: float | None = None
     run_dir: Path | None = None
+    typed: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Refuse invalid values."""

@@ -17,13 +17,18 @@ from lightning.pytorch.callbacks import (
     ModelCheckpoint,
     WeightAveraging,
 )
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from rich import get_console
 from torch.optim.swa_utils import get_ema_avg_fn
 
-from gender_recognizer.training.callbacks import ProgressBar, SameSchedule, SeedEachStep, Speed, TensorBoardPictures
+from gender_recognizer.training.callbacks import SameSchedule, SeedEachStep, Speed, TensorBoardPictures
+from gender_recognizer.training.epoch_results import EpochResults
 from gender_recognizer.training.interruption import EndAtOnce
+from gender_recognizer.training.loggers import build_loggers
+from gender_recognizer.training.screen import EpochBar
 from gender_recognizer.training.settings import TrainSettings
+from gender_recognizer.training.trainer_settings import TrainerSettings
 
 MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_THRESHOLD = -1, -3  # malloc.h
 
@@ -70,42 +75,42 @@ def build_trainer(
     """
     # `save_last` would write only when a best checkpoint is: a resumed run would lose all epochs since.
     last = ModelCheckpoint(run_dir / "checkpoints", filename="last", enable_version_counter=False)
-    checkpoints = [BestCheckpoint(run_dir / "checkpoints"), last]
+    best, speed = BestCheckpoint(run_dir / "checkpoints"), Speed()
     schedule = [] if steps is None else [SameSchedule(steps)]
     try:
+        loggers = build_loggers(settings, run_dir)
+        own = [speed, *build_callbacks(settings, loggers, speed), *schedule, *callbacks]
         return lightning.Trainer(
             **trainer_arguments(settings.trainer),
-            callbacks=[*checkpoints, *build_callbacks(settings), *schedule, *callbacks],
-            logger=TensorBoardLogger(run_dir, name="", version="tensorboard", default_hp_metric=False),
+            callbacks=[best, last, *own, EpochResults(run_dir, speed, best)],
+            logger=loggers,
             default_root_dir=run_dir,
-            num_sanity_val_steps=0,
-            log_every_n_steps=10,
-            enable_model_summary=False,
         )
     except (TypeError, MisconfigurationException) as error:
         raise ValueError(f"trainer: {' '.join(str(error).split())}") from None
 
 
-def build_callbacks(settings: TrainSettings) -> list[Callback]:
-    """Return the callbacks other than those for checkpoints."""
+def build_callbacks(settings: TrainSettings, loggers: Sequence[Logger], speed: Speed) -> list[Callback]:
+    """Return the callbacks other than those for checkpoints and the results of epochs."""
     callbacks = [
         EarlyStopping("val/acc", mode="max", patience=settings.early_stopping_patience),
-        LearningRateMonitor("step"),
         SeedEachStep(settings.seed),
-        Speed(),
         TensorBoardPictures(),
         EndAtOnce(),
     ]
-    if settings.trainer.get("enable_progress_bar", True):
-        callbacks.append(ProgressBar())
+    if loggers:
+        callbacks.append(LearningRateMonitor("step"))
+    if settings.trainer.enable_progress_bar is not False:
+        callbacks.append(EpochBar(get_console(), speed))
     if settings.ema_decay is not None:
         callbacks.append(WeightAveraging(avg_fn=get_ema_avg_fn(settings.ema_decay)))
     return callbacks
 
 
-def trainer_arguments(options: dict[str, Any]) -> dict[str, Any]:
+def trainer_arguments(settings: TrainerSettings) -> dict[str, Any]:
     """Return the trainer's arguments, with `precision: auto` resolved: bf16 where the processor computes in it."""
-    if options.get("precision", "auto") != "auto":
+    options = {name: value for name, value in vars(settings).items() if name != "logger"}
+    if settings.precision != "auto":
         return options
     if torch.cuda.is_available():
         fast = torch.cuda.is_bf16_supported(including_emulation=False)

@@ -10,6 +10,7 @@ import optuna
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from gender_recognizer.training.next_commands import command_line, without_options
 from gender_recognizer.training.run import train
 from gender_recognizer.training.settings import SearchSettings, TrainSettings, TuneSettings
 
@@ -43,7 +44,8 @@ def run(settings: TuneSettings) -> int:
     study.trials_dataframe(("number", "state", "value", "params")).to_csv(folder / "trials.csv", index=False)
     best = study.best_trial
     print(f"best val/acc {best.value:.4f}, trial {best.number} of {len(study.trials)}, all in {folder}/trials.csv:")
-    print("python scripts/train.py", *(f"{option}={value}" for option, value in best.params.items()))
+    own = without_options(settings.typed, ("tune", *best.params))
+    print(command_line("train", *own, *(f"{option}={value}" for option, value in best.params.items())))
     return 0
 
 
