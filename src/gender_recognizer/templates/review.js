@@ -3,13 +3,13 @@
 // Rows of the data: what `_row` of labelling/review.py writes. Text from file names only ever becomes textContent.
 const data = JSON.parse(document.getElementById("data").textContent);
 const [SHOWN, FILE, LABEL, PROBABILITY, STATUS, REASON, CELL, BOX, SIZE, FACE, AREA, ID] = Array(12).keys();
-const WIDTH = 156, HEIGHT = 226, GAP = 10, STORE = "gender_recognizer " + data.key;
+const WIDTH = 156, HEIGHT = 216, GAP = 10, STORE = "gender_recognizer " + data.key;
 const get = (id) => document.getElementById(id);
 const cards = get("cards"), drawn = new Map();
 const letters = data.classes.map((name) => name[0].toLowerCase());
 const keys = data.classes.map((name, label) =>
   /[a-z]/.test(letters[label]) && letters.filter((letter) => letter === letters[label]).length === 1 ? letters[label] : String(label + 1));
-let judged = load(), unsaved = 0, group = 0, rows = [], current = 0, columns = 1, step = WIDTH;
+let judged = load(), unsaved = 0, group = 0, rows = [], current = 0, columns = 1, step = WIDTH, margin = 0;
 
 function load() {
   try {
@@ -50,6 +50,7 @@ function choose() {
 function layOut() {
   columns = Math.max(1, Math.floor((cards.clientWidth + GAP) / (WIDTH + GAP)));
   step = columns > 1 ? Math.min(WIDTH + 3 * GAP, (cards.clientWidth - WIDTH) / (columns - 1)) : WIDTH;
+  margin = (cards.clientWidth - (columns - 1) * step - WIDTH) / 2;
   cards.style.height = `${Math.ceil(rows.length / columns) * (HEIGHT + GAP)}px`;
   drawn.forEach((card) => card.remove());
   drawn.clear();
@@ -73,7 +74,7 @@ function add(index) {
   card.id = `card-${index}`;
   card.dataset.index = index;
   card.setAttribute("aria-selected", index === current);
-  card.style.transform = `translate(${(index % columns) * step}px, ${Math.floor(index / columns) * (HEIGHT + GAP)}px)`;
+  card.style.transform = `translate(${margin + (index % columns) * step}px, ${Math.floor(index / columns) * (HEIGHT + GAP)}px)`;
   drawn.set(index, card);
   cards.append(card);
   if (index === current) cards.setAttribute("aria-activedescendant", card.id);
@@ -84,12 +85,14 @@ function makeCard(row) {
   card.setAttribute("role", "option");
   card.append(makeThumbnail(row));
   const text = element("p", "text");
-  if (label) {
-    card.classList.add(label === labelOf(row) ? "judged" : "changed");
-    text.append(element("span", "new", label === labelOf(row) ? `✓ ${label}` : `→ ${label}`), " ");
-  }
   const status = data.statuses[row[STATUS]];
-  text.append(row[LABEL] < 0 ? status : `${status === "unsure" ? "perhaps " : ""}${labelOf(row)} ${percent(row)}`);
+  const given = row[LABEL] < 0 ? status : `${status === "unsure" ? "perhaps " : ""}${labelOf(row)} ${percent(row)}`;
+  if (!label) text.append(given);
+  else {
+    card.classList.add(label === labelOf(row) ? "judged" : "changed");
+    const right = label === labelOf(row);
+    text.append(element("span", "new", `${right ? "✓" : "→"} ${label}`), right ? ` ${percent(row)}` : ` (${given})`);
+  }
   card.append(text);
   if (row[REASON]) card.append(element("p", "text file", row[REASON]));
   card.append(element("p", row[REASON] ? "text file" : "text file long", row[SHOWN]));
@@ -146,6 +149,7 @@ function judge(label) {
 }
 
 function takeBack() {
+  if (rows[current] && !judged.has(rows[current][ID])) go(current - 1); // the one that was just judged
   if (!rows[current] || !judged.delete(rows[current][ID])) return;
   changed();
   redraw(current);
