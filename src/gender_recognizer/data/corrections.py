@@ -89,6 +89,8 @@ def _read_rows(
     """
     for row in rows.values():
         folder = _find_folder(row, table, pictures)
+        if (note := f"pictures of '{folder}'") not in outcome.notes:
+            outcome.notes.append(note)
         why = _why_not(row)
         path = find_file(folder, row["file"]) if why is None else None
         if isinstance(path, Path):
