@@ -309,7 +309,7 @@ def test_one_class_without_metadata(tmp_path):
     assert summary["classes"] == {"female": 3}
     assert summary["suspicious_labels_skipped"] == "there is only one class, 'female'"
     page = (tmp_path / "check" / "check.html").read_text()
-    assert "Not looked for: there is only one class" in page
+    assert "Not looked for: suspicious labels (there is only one class, &#39;female&#39;)" in page
     assert "There is no metadata.csv that can be used" in page
 
 
