@@ -150,8 +150,8 @@ def test_the_page_holds_every_section_and_needs_nothing_else(checked):
     page = (folder / "check.html").read_text()
     for section in ("Balance", "Cannot be read", "Show hardly anything", "Equal pictures", "Almost equal pictures"):
         assert f">{section}</h2>" in page
-    for section in ("Copies across parts of a split", "Copies in another folder", "Suspicious labels"):
-        assert f">{section}</h2>" in page
+    assert ">Suspicious labels</h2>" in page
+    assert "Not looked for: copies across the parts of a split (split=outputs/RUN/split.csv does); copies in" in page
     assert set(re.findall(r'(?:src|href)="(.{5})', page)) <= {"data:", "#unre", "#look", "#exac", "#near", "#labe"}
     assert "<script" not in page
     assert "wrong labels that the network learnt by heart are missed" in page
@@ -167,6 +167,32 @@ def test_the_page_shows_a_part_and_check_json_all(checked, tmp_path, monkeypatch
     assert "2 more groups are in check.json" in page
     assert page.count("<figure>") < 20
     assert len(json.loads((tmp_path / "check.json").read_text())["exact_copies"]) == 3
+
+
+def test_of_clean_pictures_one_sentence_says_what_was_not_found(checked, tmp_path):
+    nothing = ("unreadable", "tiny", "blank", "dark", "blurred", "exact_copies", "near_copies", "suspicious_labels")
+    summary = checked[1] | dict.fromkeys(nothing, [])
+    summary |= {"across_parts": {"note": None, "groups": [], "pictures_without_part": 0}}
+    summary |= {"against": {"root": "/other", "pictures": 1234, "pairs": []}, "ignored_endings": {}}
+    report.write_check(summary, lambda name: np.zeros((100, 80, 3), np.uint8), None, tmp_path)
+    page = (tmp_path / "check.html").read_text()
+    assert re.findall(r"<h2[^>]*>(.*?)</h2>", page) == ["Balance", "What is not there", "How this was found"]
+    assert "Looked for and not found: files that cannot be read, tiny pictures, blank ones" in page
+    assert "copies of the 1,234 pictures in /other, suspicious labels." in page
+    assert "None.<" not in page
+    assert "What to do" not in page
+
+
+def test_a_pair_below_the_finer_limit_is_shown_with_the_limit_that_it_passed(checked, tmp_path):
+    summary = checked[1]
+    groups = [group | {"correlation": value} for group, value in zip(summary["near_copies"], (0.66, 0.91), strict=False)]
+    report.write_check(
+        summary | {"near_copies": groups}, lambda name: np.zeros((100, 80, 3), np.uint8), None, tmp_path
+    )
+    page = (tmp_path / "check.html").read_text()
+    assert "correlation 0.66, above 0.86 when coarser" in page
+    assert re.search(r"more than 0.755 at 50x40 pixels or, where something moved, more than 0.86 at 20x16", page)
+    assert not re.search(r"correlation 0.91,", page)
 
 
 # Leaving pictures out of a training
@@ -283,7 +309,7 @@ def test_one_class_without_metadata(tmp_path):
     assert summary["classes"] == {"female": 3}
     assert summary["suspicious_labels_skipped"] == "there is only one class, 'female'"
     page = (tmp_path / "check" / "check.html").read_text()
-    assert "Not looked for: there is only one class" in page
+    assert "Not looked for: suspicious labels (there is only one class, &#39;female&#39;)" in page
     assert "There is no metadata.csv that can be used" in page
 
 

@@ -9,7 +9,7 @@ import zipfile
 import pytest
 from conftest import PROJECT, run
 
-from gender_recognizer.data import preparing
+from gender_recognizer.data import placing, preparing
 from gender_recognizer.data.archives import read_members
 from gender_recognizer.data.preparing import prepare
 from gender_recognizer.data.samples import read_metadata
@@ -150,7 +150,7 @@ def test_an_interrupted_call_is_completed_without_writing_again(tmp_path, monkey
     names = [f"UTKFace/{age}_{age % 2}_0_20170116174525125.jpg.chip.jpg" for age in range(1, 41)]
     source = make_tar(tmp_path / "UTKFace.tar.gz", names)
     prepare("utkface", source, tmp_path / "whole")
-    replace, calls = preparing.os.replace, []
+    replace, calls = placing.os.replace, []
 
     def interrupt(*arguments):
         calls.append(arguments)
@@ -159,7 +159,7 @@ def test_an_interrupted_call_is_completed_without_writing_again(tmp_path, monkey
         replace(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(preparing.os, "replace", interrupt)
+        patch.setattr(placing.os, "replace", interrupt)
         with pytest.raises(KeyboardInterrupt):
             prepare("utkface", source, tmp_path / "out")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.jpg")}

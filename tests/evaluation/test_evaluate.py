@@ -155,6 +155,7 @@ def test_page_needs_nothing_but_itself_and_shows_everything(evaluated):
     errors = sum(map(sum, metrics["confusion"])) - sum(metrics["confusion"][i][i] for i in range(2))
     assert links.pictures == 6 + 2 + errors + (2 + 2)  # figures, groups, errors, explained
     assert links.described
+    assert page.index("Against other models") < page.index("What it gets right and wrong")
     for text in ("female/broken.jpg", "smallcnn.ckpt", "calibration error", "Which parts matter", "By colour and half"):
         assert text in page
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from gender_recognizer.checks.labels import MIN_PICTURES, NUM_FOLDS
 from gender_recognizer.checks.looks import BLURRED, DARK
-from gender_recognizer.data.duplicates import NEAR_COPY
+from gender_recognizer.data.duplicates import NEAR_COPY, NEAR_COPY_COARSE
 from gender_recognizer.data.samples import IMBALANCE_WARNING
 from gender_recognizer.evaluation.output_folder import require_own_files
 from gender_recognizer.evaluation.pages import figure_image, thumbnail, write_page
@@ -30,6 +30,7 @@ LIMITS = {
     "dark": DARK,
     "blurred": BLURRED,
     "near": NEAR_COPY,
+    "near_coarse": NEAR_COPY_COARSE,
     "folds": NUM_FOLDS,
     "min_pictures": MIN_PICTURES,
 }

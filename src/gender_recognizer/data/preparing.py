@@ -4,55 +4,28 @@ Contract: the bytes of a picture are copied as they are, a label is never guesse
 counted by reason. After an interruption, the same call completes the folder.
 """
 
-import csv
-import io
-import json
-import os
 import re
+import shlex
 import sys
-from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Self
 
 from tqdm import tqdm
 
 from gender_recognizer.data.archives import Member, find_tables, read_members
-from gender_recognizer.data.public_sets import CLASSES, PUBLIC_SETS, Describe, PublicSet, Row
+from gender_recognizer.data.corrections import CORRECTIONS, prepare_corrections
+from gender_recognizer.data.placing import Outcome, Placing, Row, claim_output, write_metadata
+from gender_recognizer.data.public_sets import CLASSES, PUBLIC_SETS, Describe, PublicSet
 from gender_recognizer.data.settings import PrepareSettings
 from gender_recognizer.pictures.listing import is_picture_name
-from gender_recognizer.pictures.writing import partial_path, replacing, sync_folder
+from gender_recognizer.pictures.names import printable
 
 MAX_PICTURE = 20_000_000
 """Most bytes of a picture that is copied."""
 
 MAX_TOTAL = 50_000_000_000
 """Most bytes that are copied of one data set; the largest release of those known here has about 10 GB."""
-
-MARKER = ".prepare_data.json"
-"""File in an output folder that records what was prepared there."""
-
-
-@dataclass
-class Outcome:
-    """The result of a call.
-
-    Attributes:
-        counts: pictures in the output by class.
-        written: how many of them this call wrote.
-        left_out: up to five names, and the number, of the pictures left out by reason.
-    """
-
-    counts: Counter[str] = field(default_factory=Counter)
-    written: int = 0
-    left_out: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
-
-    def leave_out(self, name: str, reason: str) -> None:
-        """Count a picture that is left out."""
-        count, names = self.left_out.get(reason, (0, []))
-        self.left_out[reason] = (count + 1, [*names, name][:5])
 
 
 def prepare(dataset: str, source: Path, output: Path, part: str | None = None) -> Outcome:
@@ -69,13 +42,13 @@ def prepare(dataset: str, source: Path, output: Path, part: str | None = None) -
         OSError: something cannot be read or written.
     """
     if dataset not in PUBLIC_SETS:
-        raise ValueError(f"dataset is '{dataset}'; expected {', '.join(PUBLIC_SETS)}")
+        raise ValueError(f"dataset is '{dataset}'; expected {', '.join(PUBLIC_SETS)} or {CORRECTIONS}")
     if not source.exists():
         raise ValueError(f"source '{source}' does not exist; expected {PUBLIC_SETS[dataset].expected}")
     known = PUBLIC_SETS[dataset]
     describe = known.read(find_tables(source, known.tables))
     made = {"dataset": dataset, "part": part}
-    claim_output(output, made, known.pattern)
+    claim_output(output, made, partial(_is_name, known.pattern))
     rows, outcome = copy_pictures(known, describe, source, output, made)
     if not rows:
         left_out = "; ".join(f"{count} {reason}" for reason, (count, _) in outcome.left_out.items())
@@ -87,30 +60,10 @@ def prepare(dataset: str, source: Path, output: Path, part: str | None = None) -
     return outcome
 
 
-def claim_output(output: Path, made: dict[str, str | None], pattern: re.Pattern[str]) -> None:
-    """Refuse a folder with anything that an earlier call for the same data set and part did not write.
-
-    Raises:
-        ValueError: there is something else.
-    """
-    marker = output / MARKER
-    if not output.exists() or not any(output.iterdir()):
-        return
-    if not marker.is_file():
-        raise ValueError(f"'{output}' holds files that were not prepared here; set output_dir=another/folder")
-    holds = json.loads(marker.read_text())
-    if holds != made:
-        raise ValueError(
-            f"'{output}' holds {holds['dataset']}, part {holds['part'] or 'all'}; set output_dir=another/folder"
-        )
-    for folder, _, names in os.walk(output):
-        for name in names:
-            path = Path(folder, name).relative_to(output).as_posix()
-            inside = path.removesuffix(".partial").partition("/")[2]
-            if path not in (MARKER, "metadata.csv", "metadata.csv.partial") and not (
-                path.partition("/")[0] in CLASSES and pattern.fullmatch(inside)
-            ):
-                raise ValueError(f"'{output / path}' was not prepared here; move it, or set output_dir=another/folder")
+def _is_name(pattern: re.Pattern[str], path: str) -> bool:
+    """Say whether a path, relative to the output, is one that pictures of this data set get."""
+    label, _, name = path.partition("/")
+    return label in CLASSES and pattern.fullmatch(name) is not None
 
 
 def copy_pictures(
@@ -184,67 +137,6 @@ def is_new(target: Path, content: bytes) -> bool:
     return False
 
 
-class Placing:
-    """Pictures that are being written: whole and on the disk before they get their names.
-
-    Some hundred are synced together: syncing each by itself takes ten times as long.
-    """
-
-    def __init__(self, output: Path, made: dict[str, str | None]) -> None:
-        """Set the output folder and the content of its marker, which is written before the first picture."""
-        self._marker, self._made = output / MARKER, json.dumps(made).encode()
-        self._targets: list[Path] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._finish()
-
-    def add(self, target: Path, content: bytes) -> None:
-        """Write a picture under a temporary name."""
-        if not self._marker.exists():
-            write_whole(self._marker, self._made)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial_path(target).write_bytes(content)
-        self._targets.append(target)
-        if len(self._targets) == 500:
-            self._finish()
-
-    def _finish(self) -> None:
-        """Sync the pictures to the disk and give them their names."""
-        targets, self._targets = self._targets, []
-        with ThreadPoolExecutor(16) as pool:  # a disk syncs many files at once
-            list(pool.map(lambda target: sync_file(partial_path(target)), targets))
-        for target in targets:
-            os.replace(partial_path(target), target)
-        for folder in {target.parent for target in targets}:
-            sync_folder(folder)
-
-
-def sync_file(path: Path) -> None:
-    """Sync the content of a file to the disk."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is complete or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
-        file.write(content)
-
-
-def write_metadata(rows: dict[str, Row], output: Path) -> None:
-    """Write metadata.csv: `file_name`, `label` and the data set's other columns, sorted by name."""
-    names = dict.fromkeys(["label", *(name for row in rows.values() for name in row)])
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, ["file_name", *names], restval="")
-    writer.writeheader()
-    writer.writerows({"file_name": name} | rows[name] for name in sorted(rows))
-    write_whole(output / "metadata.csv", text.getvalue().encode())
-
-
 def run(settings: PrepareSettings) -> int:
     """Print the terms, prepare the pictures, print the result, and return the exit code."""
     dataset = settings.dataset
@@ -252,14 +144,29 @@ def run(settings: PrepareSettings) -> int:
     for line in PUBLIC_SETS[dataset].terms if dataset in PUBLIC_SETS else ():
         print(line, file=sys.stderr)
     try:
-        outcome = prepare(dataset, settings.source, output, settings.part)
+        if dataset == CORRECTIONS:
+            outcome = prepare_corrections(settings.source, output, settings.pictures)
+        else:
+            outcome = prepare(dataset, settings.source, output, settings.part)
     except KeyboardInterrupt:
         print("stopped; the same command continues", file=sys.stderr)
         return 130
+    for line in outcome.notes:
+        print(printable(line), file=sys.stderr)
     for reason, (count, names) in outcome.left_out.items():
         shown = ", ".join(ascii(name) for name in names) + (", ..." if count > len(names) else "")
-        print(f"left out, {reason}: {count:,} ({shown})", file=sys.stderr)
+        print(f"left out, {printable(reason)}: {count:,} ({shown})", file=sys.stderr)
     counts = ", ".join(f"{outcome.counts[label]:,} {label}" for label in sorted(outcome.counts))
     left_out = sum(count for count, _ in outcome.left_out.values())
     print(f"{counts} ({outcome.written:,} of them new), {left_out:,} left out: {output}")
+    if dataset == CORRECTIONS:
+        print(f"to train with them: {describe_training(outcome, output)}")
     return 0
+
+
+def describe_training(outcome: Outcome, output: Path) -> str:
+    """Return the command that trains with corrections."""
+    labels = sorted(outcome.counts)
+    classes = [] if set(labels) <= set(CLASSES) else [f"data.classes=[{','.join(labels)}]"]
+    arguments = ["init_from=bundled", f"data.root={output}", *classes]
+    return " ".join(["python scripts/train.py", *map(shlex.quote, arguments)])

@@ -10,10 +10,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-CLASSES = ("female", "male")
+from gender_recognizer.data.placing import Row
 
-Row = dict[str, str]
-"""Columns of metadata.csv without `file_name`."""
+CLASSES = ("female", "male")
 
 Describe = Callable[[re.Match[str]], Row | str]
 """A function from the match of a picture's name to its row, or to the reason why it is left out."""

@@ -113,20 +113,23 @@ class DataSettings:
 
 @dataclass
 class PrepareSettings:
-    """Turn the official archive of a public data set, downloaded under its terms, into folders to train on.
+    """Turn a public data set, or the corrections of a review page, into folders to train on.
 
+        python scripts/prepare_data.py dataset=corrections source=corrections.csv
         python scripts/prepare_data.py dataset=utkface source=UTKFace.tar.gz
         python scripts/prepare_data.py dataset=fairface source=downloads output_dir=data/fairface_val part=val
 
-    Copies the pictures to data/NAME/{female,male}/ and writes data/NAME/metadata.csv. After an interruption, the same
-    command continues.
+    A public data set is its official archive, downloaded under its terms. Copies the pictures to
+    data/NAME/{female,male}/ and writes data/NAME/metadata.csv. After an interruption, the same command continues.
+    Corrections of several tables may go into one folder: those of the last one replace earlier ones.
 
     Attributes:
-        dataset: utkface, fairface, celeba or lfw.
-        source: the official archive, or a folder that holds it or its content; tables are searched for beside and in
-            it.
+        dataset: corrections, utkface, fairface, celeba or lfw.
+        source: corrections.csv; or the official archive, or a folder that holds it or its content; tables are searched
+            for beside and in it.
         output_dir: receives female/, male/ and metadata.csv; None for a folder in `data` with the name of the data set.
-        part: train, val or test of the data set's own split: only that part; None for all.
+        part: train, val or test of the public data set's own split: only that part; None for all.
+        pictures: of corrections, the folder that their names are relative to; None for the one that the table names.
 
     Exit codes: 0 done, 1 internal error, 2 wrong usage or not that data set, 130 stopped.
     """
@@ -135,3 +138,10 @@ class PrepareSettings:
     source: Path
     output_dir: Path | None = None
     part: str | None = None
+    pictures: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse options of another kind of data set."""
+        for name, fits in (("pictures", self.dataset == "corrections"), ("part", self.dataset != "corrections")):
+            if getattr(self, name) is not None and not fits:
+                raise ValueError(f"{name} is not an option of dataset={self.dataset}")

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from gender_recognizer.labelling.remote_folder import RemoteFolder
@@ -69,6 +70,27 @@ class Inputs:
 
     def _name(self, file: File) -> str:
         return Path(os.path.relpath(Path(file.path).absolute(), self._common)).as_posix()
+
+    def locate(self, name: str) -> str:
+        """Return the path of the file with this name in the results."""
+        if self._common is not None:
+            return os.path.join(self._common, name)
+        (part,) = self._parts
+        if isinstance(part, Folder):
+            return os.path.join(part.path, name)
+        return name if isinstance(part, _List) else next(iter(part)).path
+
+    @property
+    def folders(self) -> list[str]:
+        """Absolute paths of the inputs that are folders."""
+        return [str(part.path.absolute()) for part in self._parts if isinstance(part, Folder)]
+
+    @cached_property
+    def base(self) -> str:
+        """The absolute path of a folder below which all files are, or were listed: of one folder, that folder."""
+        lists = [part for part in self._parts if not isinstance(part, Folder)]
+        files = {os.path.normpath(Path(file.path).absolute().parent) for part in lists for file in part}
+        return os.path.commonpath({*map(os.path.normpath, self.folders), *files})
 
     @property
     def ignored(self) -> int:

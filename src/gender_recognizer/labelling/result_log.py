@@ -21,7 +21,10 @@ from gender_recognizer.labelling.records import LABELLED, UNSURE, Limits, Record
 from gender_recognizer.labelling.result_files import ResultFiles, to_json, without_none
 from gender_recognizer.labelling.summary import Summary
 from gender_recognizer.pictures.listing import File
-from gender_recognizer.pictures.writing import partial_path, replacing
+from gender_recognizer.pictures.writing import lock, partial_path, replacing
+
+SORTED_INTO = "sorted_into"
+"""The name, in the head, of the list of folders that files were sorted into. It does not change what records say."""
 
 
 def record_key(file: str, size: int | None, modified: int | None) -> int:
@@ -85,7 +88,7 @@ class ResultLog:
         """Return the file of the log, which no other run may use until it is closed."""
         self.log_path.open("ab").close()
         file = self.log_path.open("r+b")
-        if not _lock(file):
+        if not lock(file):
             raise ValueError(f"'{self.log_path}' is in use by another run; wait, or choose another output_path")
         if not is_log(file):
             raise ValueError(f"'{self.log_path}' is not a log of gender_recognizer; choose another output_path")
@@ -119,7 +122,8 @@ class ResultLog:
     def _differs(self, head: Any) -> str | None:
         if not isinstance(head, dict):
             return "damaged in its first line"
-        changed = [name for name in self.head if head.get(name) != self.head[name]]
+        changed = [name for name in self.head if name != SORTED_INTO and head.get(name) != self.head[name]]
+        self._tidy &= head.get(SORTED_INTO) == self.head.get(SORTED_INTO)
         return f"made with a different {', '.join(changed)}" if changed else None
 
     def __len__(self) -> int:
@@ -218,21 +222,6 @@ class ResultLog:
 
 def _line(value: dict[str, Any]) -> bytes:
     return to_json(value).encode() + b"\n"
-
-
-def _lock(file: IO[bytes]) -> bool:
-    """Lock this log for other runs until it is closed; return whether that succeeded."""
-    try:
-        import fcntl
-    except ImportError:  # missing on Windows, where two programs cannot write one file anyway
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        return True
-    return True
 
 
 def _sorted(keys: array) -> np.ndarray:

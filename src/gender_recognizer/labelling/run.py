@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from hashlib import sha256
@@ -16,7 +16,9 @@ from typing import Any
 from tqdm import tqdm
 
 from gender_recognizer.labelling.engines import Engine, Start
+from gender_recognizer.labelling.follow_ups import FollowUps
 from gender_recognizer.labelling.inputs import Inputs
+from gender_recognizer.labelling.places import Places
 from gender_recognizer.labelling.records import FAILED, Limits
 from gender_recognizer.labelling.result_files import refuse_other_files
 from gender_recognizer.labelling.result_log import ResultLog
@@ -43,23 +45,26 @@ def run(settings: LabelSettings) -> int:
     limits, output_path = settings.limits, find_output(settings.output_path)
     model_path = find_model(settings.model_path, Path(settings.outputs).expanduser())
     inputs = Inputs.of(settings)
+    follow_ups = FollowUps(settings, inputs, output_path)
     choice = choose_device(model_path, settings.device)
     if settings.target_accuracy is not None:
         limits = aim_at(settings.target_accuracy, choice, limits)
     detector = None if limits.faces == "none" else YuNet()
     engine = start_engine(choice, limits, detector, inputs, settings)
     try:
-        files = iter(inputs)
+        files = follow_ups.places.restore(inputs)
         first = next(files, None)
         if first is None:
             raise ValueError(f"no pictures in '{inputs.place}'")
-        log = open_log(output_path, engine, describe(inputs, choice, limits, detector), settings, limits)
-        tell(f"model {choice.path.name}, classes {', '.join(engine.info.classes)}, on {choice.device} ({choice.why})")
+        head = describe(inputs, choice, limits, detector) | follow_ups.note
+        log = open_log(output_path, engine, head, settings, limits)
+        classes = engine.info.classes
+        tell(f"model {choice.path.name}, classes {', '.join(classes)}, on {choice.device} ({choice.why})")
         tell_of_earlier_run(log)
-        complete = label(engine, settings, chain([first], files), log)
+        complete = label(engine, settings, chain([first], files), log, follow_ups.places)
     finally:
         engine.close()
-    return finish(log, inputs, settings.formats, complete)
+    return finish(log, inputs, settings.formats, complete, follow_ups, (classes, choice.path.name))
 
 
 def find_output(output_path: str | None) -> Path:
@@ -150,13 +155,13 @@ def tell_of_earlier_run(log: ResultLog) -> None:
         tell(f"continuing after {log.resumed} files of an earlier run; resume=false starts over")
 
 
-def label(engine: Engine, settings: LabelSettings, files: Iterable[File], log: ResultLog) -> bool:
+def label(engine: Engine, settings: LabelSettings, files: Iterable[File], log: ResultLog, places: Places) -> bool:
     """Label the files that are not in the log yet; return False if Ctrl-C stopped it."""
     hidden = True if sys.stderr is None else None  # None: hidden where it is not a terminal
     try:
         with tqdm(desc="labelling", unit="img", disable=hidden) as bar:
             if not bar.disable and "://" not in settings.input_dir[0]:
-                Thread(target=count, args=(Inputs.of(settings), bar), daemon=True).start()
+                Thread(target=count, args=(places.restore(Inputs.of(settings)), bar), daemon=True).start()
             for records in engine.label(log.skip_done(files)):
                 log.add(records)
                 bar.update(len(log) - bar.n)
@@ -171,19 +176,38 @@ def count(files: Iterable[File], bar: tqdm) -> None:
         bar.total = sum(1 for _ in files)
 
 
-def finish(log: ResultLog, inputs: Inputs, formats: list[str], complete: bool) -> int:
-    """Write the result files, print a summary, and return the exit code."""
+def finish(
+    log: ResultLog,
+    inputs: Inputs,
+    formats: list[str],
+    complete: bool,
+    follow_ups: FollowUps,
+    model: tuple[Sequence[str], str],
+) -> int:
+    """Write the result files, print a summary, do what follows, and return the exit code.
+
+    Args:
+        log: of this run.
+        inputs: for what was left out of them.
+        formats: of the result files.
+        complete: whether all files were labelled.
+        follow_ups: what is done then.
+        model: the names of its classes, and its own.
+    """
     try:
-        summary = log.finish(formats, complete)
-    except KeyboardInterrupt:
-        complete = False
-    else:
+        summary = log.finish([*formats, "jsonl"] if follow_ups else formats, complete)
         for line in summary.lines(log.path, inputs.ignored, inputs.ignored_endings):
             tell(line)
+        for line in follow_ups.run(*model) if complete else ():
+            tell(line)
+    except KeyboardInterrupt:
+        complete = False
     if not complete:
         tell("stopped before the end; the same command continues from here")
         return STOPPED
-    return SOME_FAILED if summary.statuses[FAILED] else DONE
+    if "jsonl" not in formats:
+        log.log_path.unlink(missing_ok=True)
+    return SOME_FAILED if summary.statuses[FAILED] or follow_ups.left else DONE
 
 
 def tell(message: str) -> None:

@@ -1,12 +1,16 @@
 """The settings of the command `label`. Imports nothing slow."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from pkgutil import iter_modules
 
 from gender_recognizer import labelling
 from gender_recognizer.labelling.records import Limits
 from gender_recognizer.labelling.result_files import FORMATS
 from gender_recognizer.models.settings import check_device
+
+SORT_BY = ("copy", "link", "move")
+"""How files get into the folders of their labels."""
 
 
 @dataclass
@@ -79,6 +83,10 @@ class LabelSettings:
         allow_truncated: label what there is of a file that ends too early.
         follow_links: follow links to folders and out of the folder.
         sniff: also label files whose endings are unknown or missing if their content is a picture's.
+        review: also write process_results.html, a page to look at the labels and to correct them.
+        sort_into: folder that gets a folder of pictures for each label: female/, male/, unsure/, ...
+        sort_by: copy the pictures there, link to them, or move them.
+        annotate: folder for copies of the pictures with their boxes and labels drawn on them.
         engine: local = processes on this machine; ray = a Ray cluster.
         ray: options of engine=ray: ray.address of a running cluster, as host:port, or auto to find it; ray.listen=true
             lets a cluster that is started here listen on addresses that other machines can reach.
@@ -107,6 +115,10 @@ class LabelSettings:
     allow_truncated: bool = Limits.allow_truncated
     follow_links: bool = False
     sniff: bool = False
+    review: bool = False
+    sort_into: Path | None = None
+    sort_by: str = "copy"
+    annotate: Path | None = None
     engine: EngineSettings = field(default_factory=EngineSettings)
     ray: RaySettings | None = None
 
@@ -124,7 +136,18 @@ class LabelSettings:
             raise ValueError(f"target_accuracy is {self.target_accuracy:g}; expected a share from 0 to 1, such as 0.97")
         if self.target_accuracy is not None and self.min_confidence:
             raise ValueError("min_confidence and target_accuracy are both set; target_accuracy chooses min_confidence")
+        self._check_follow_ups()
         self.limits  # noqa: B018 - which refuses others
+
+    def _check_follow_ups(self) -> None:
+        """Refuse what makes no sense of the options for what follows labelling."""
+        if self.sort_by not in SORT_BY:
+            raise ValueError(f"sort_by is {self.sort_by}; expected {', '.join(SORT_BY[:-1])} or {SORT_BY[-1]}")
+        if self.sort_by != SORT_BY[0] and self.sort_into is None:
+            raise ValueError(f"sort_by={self.sort_by} needs sort_into=folder")
+        asked = [name for name in ("review", "sort_into", "annotate") if getattr(self, name)]
+        if asked and any("://" in path for path in self.input_dir):
+            raise ValueError(f"{asked[0]} works with files of this machine, not with '{self.input_dir[0]}'")
 
     @property
     def limits(self) -> Limits:

@@ -49,3 +49,18 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def lock(file: IO[bytes]) -> bool:
+    """Lock an open file for other runs until it is closed; return whether that succeeded."""
+    try:
+        import fcntl
+    except ImportError:  # missing on Windows, where two programs cannot write one file anyway
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
