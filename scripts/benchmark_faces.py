@@ -149,7 +149,7 @@ def measure_margins(crops: Path, count: int, tilt: float) -> dict[float, tuple[f
                 images[scale].append(cut_face(photograph, face).pixels)
     results = {}
     for scale in SCALES:
-        probabilities = predictor.predict(np.stack(images[scale]))
+        probabilities = predictor.predict(np.stack(images[scale])).probabilities
         right = probabilities[np.arange(len(targets)), targets].clip(1e-6)
         results[scale] = (float((right > 0.5).mean()), float(-np.log(right).mean()))
     return results

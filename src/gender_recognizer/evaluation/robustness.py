@@ -139,7 +139,7 @@ def measure_robustness(
 
 def _is_right(predictor: Predictor, paths: Sequence[Path], targets: np.ndarray, name: str) -> np.ndarray:
     """Return 1.0 for each picture that gets its label after a change, else 0.0."""
-    parts = [predictor.predict(block).argmax(axis=1) for block in changed_blocks(paths, name)]
+    parts = [predictor.predict(block).probabilities.argmax(axis=1) for block in changed_blocks(paths, name)]
     return (np.concatenate(parts) == targets).astype(np.float64)
 
 

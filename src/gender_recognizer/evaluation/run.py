@@ -150,7 +150,7 @@ def predict(predictor: Predictor, selection: Selection) -> tuple[np.ndarray, flo
     for start in range(0, len(selection.rows), BATCH):
         images = selection.images[selection.rows[start : start + BATCH]]
         started = time.perf_counter()
-        parts.append(predictor.predict(images))
+        parts.append(predictor.predict(images).probabilities)
         seconds += time.perf_counter() - started
     probabilities = np.concatenate(parts).astype(np.float64)
     if broken := int((~np.isfinite(probabilities)).any(axis=1).sum()):

@@ -125,7 +125,7 @@ class Labeller:
             images = self._buffer(len(batch))
             for row, (_, picture) in enumerate(batch):
                 images[row] = picture.pixels
-            for (record, _), probabilities in zip(batch, self.predictor.predict(images), strict=True):
+            for (record, _), probabilities in zip(batch, self.predictor.predict(images).probabilities, strict=True):
                 if not np.isfinite(probabilities).all():
                     record.status, record.reason = FAILED, "the model gave no probability: its result is not a number"
                     continue

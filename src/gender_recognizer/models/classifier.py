@@ -15,7 +15,7 @@ from torchmetrics import MetricCollection
 from gender_recognizer.models.calibration import Scaling
 from gender_recognizer.models.class_metrics import training_metrics
 from gender_recognizer.models.classes import check_classes
-from gender_recognizer.models.framing import frames_within, limit_frames
+from gender_recognizer.models.framing import FRAME_SIZE, frames_within, limit_frames
 from gender_recognizer.models.model_info import read_scaling
 from gender_recognizer.models.networks import build_network
 from gender_recognizer.models.settings import ClassifierSettings
@@ -118,14 +118,15 @@ class GenderClassifier(lightning.LightningModule):
     def training_step(self, batch: TrainingBatch | tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the loss of a batch, with label smoothing."""
         images, targets, frames, guidance = TrainingBatch(*batch)
-        features, found = self.network.forward_features(images)
-        logits = self.network.forward_head(features).float()
+        seen = self.network.forward_features(images)
+        logits = self.network.forward_head(seen.features).float()
         loss = nn.functional.cross_entropy(logits, targets, label_smoothing=self.hparams["label_smoothing"])
         if guidance is not None:
-            loss = self._guided_loss(loss, logits, features, guidance)
-        if found:  # unmoved pictures keep their frame
-            frames = torch.zeros_like(found[0]) if frames is None else frames
-            loss = loss + self.hparams["frame_weight"] * frame_loss(found, frames)
+            loss = self._guided_loss(loss, logits, seen.features, guidance)
+        if seen.steps:  # unmoved pictures keep their frame
+            frames = seen.steps[0].new_zeros(len(images), FRAME_SIZE) if frames is None else frames
+            frames = frames if seen.start is None else frames_within(frames, seen.start)
+            loss = loss + self.hparams["frame_weight"] * frame_loss(seen.steps, frames)
         self.outputs["train"].append((logits.detach(), targets))
         return loss
 
@@ -205,7 +206,7 @@ def frame_loss(found: Sequence[Tensor], frames: Tensor) -> Tensor:
 
     Args:
         found: float `(N, 4)` for each step, relative to the frames before it.
-        frames: `(N, 4)`, the true ones, relative to the whole picture.
+        frames: `(N, 4)`, the true ones, relative to what the first step sees.
     """
     loss = frames.new_zeros(())
     for step in found:

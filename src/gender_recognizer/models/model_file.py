@@ -129,7 +129,7 @@ def load_classifier(path: Path) -> "tuple[GenderClassifier, ModelInfo]":
         classifier.load_state_dict(checkpoint["state_dict"])
     except RuntimeError:
         raise ValueError(OTHER_VERSION.format(path, settings["network"]["name"])) from None
-    return classifier.eval(), info
+    return classifier.eval(), replace(info, looks_for_faces=classifier.network.looks_for_faces)
 
 
 def save_checkpoint(classifier: "GenderClassifier", info: ModelInfo, path: Path) -> None:

@@ -31,6 +31,7 @@ class ModelInfo:
         training_data: folder, or description, of the pictures it was trained on.
         metrics: what was measured at the end of training, by name such as `test/acc`.
         operating_points: (confidence, accuracy, share labelled) on the validation part, see `calibration`.
+        looks_for_faces: whether it says how sure it is that a picture shows a face; False in files of version 0.1.0.
     """
 
     classes: tuple[str, ...]
@@ -42,6 +43,7 @@ class ModelInfo:
     training_data: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
     operating_points: tuple[OperatingPoint, ...] = ()
+    looks_for_faces: bool = False
 
     def __post_init__(self) -> None:
         """Refuse invalid values, and a model for pictures other than those that `load_image` makes now.
@@ -125,6 +127,8 @@ def read_scaling(checkpoint: Mapping[str, Any]) -> Scaling:
 def _check_texts(info: ModelInfo) -> None:
     if not isinstance(info.version, str) or not info.version.isprintable() or len(info.version) > 50:
         raise ValueError(f"its version is {ascii(info.version)[:50]}, which is not a version")
+    if not isinstance(info.looks_for_faces, bool):
+        raise ValueError(f"its looks_for_faces is {ascii(info.looks_for_faces)[:50]}; expected true or false")
     if not isinstance(info.training_data, str):
         raise ValueError("its training_data is not text")
 

@@ -8,6 +8,9 @@ from typing import Any
 
 from gender_recognizer.pictures.loading import IMAGE_SIZE
 
+OUTPUTS = ("probabilities", "frames", "face_scores")
+"""What a model gives: `(N, num_classes)`, `(N, 4)` and `(N,)`; only the first in one that does not look for faces."""
+
 MAX_BYTES = 2**31
 """Size of the largest file: the limit of protocol buffers."""
 
@@ -34,11 +37,11 @@ def read_model(path: Path) -> bytes:
     return content
 
 
-def check_signature(session: Any, path: Path) -> None:
-    """Refuse a model that does not accept pictures as they are loaded, or does not give probabilities.
+def check_signature(session: Any, path: Path, looks_for_faces: bool = False) -> None:
+    """Refuse a model that does not accept pictures as they are loaded, or does not give what it says.
 
     Raises:
-        ValueError: its input is not uint8 `images` `(N, 100, 80, 3)`, or no output is float32 `probabilities`.
+        ValueError: its input is not uint8 `images` `(N, 100, 80, 3)`, or an output is missing or not float32.
     """
     taken = [(value.name, value.type, list(value.shape[1:])) for value in session.get_inputs()]
     if taken != [("images", "tensor(uint8)", [*IMAGE_SIZE, 3])]:
@@ -46,5 +49,6 @@ def check_signature(session: Any, path: Path) -> None:
             f"'{path}' is refused: it does not accept uint8 'images' (N, {IMAGE_SIZE[0]}, {IMAGE_SIZE[1]}, 3)"
         )
     given = {value.name: value.type for value in session.get_outputs()}
-    if given.get("probabilities") != "tensor(float)":
-        raise ValueError(f"'{path}' is refused: it does not give float32 'probabilities' (N, num_classes)")
+    for name in OUTPUTS if looks_for_faces else OUTPUTS[:1]:
+        if given.get(name) != "tensor(float)":
+            raise ValueError(f"'{path}' is refused: it does not give float32 '{name}'")

@@ -76,7 +76,7 @@ def _outputs(teacher: GenderClassifier, images: np.ndarray) -> Tensor:
     batch = torch.from_numpy(images.copy()).permute(0, 3, 1, 2)
     both = torch.cat([batch, batch.flip(3)])
     with torch.autocast(both.device.type, torch.bfloat16):
-        features = teacher.network.forward_features(both)[0].float()
+        features = teacher.network.forward_features(both).features.float()
     # The unscaled logits, without `ModelInfo.scaling`: the bundled weights were trained with these.
     logits = teacher.network.forward_head(features)
     return torch.cat([logits, features], dim=1).view(2, len(batch), -1).mean(dim=0)
