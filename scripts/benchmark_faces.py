@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from gender_recognizer import Recognizer
-from gender_recognizer.models.detector import CROP_SCALE, YuNet, cut_face
+from gender_recognizer.models.detector import CROP_SCALE, YuNet
+from gender_recognizer.models.face_crops import cut_face
 from gender_recognizer.models.model_file import BUNDLED_MODEL
 from gender_recognizer.models.predictor import load_predictor
 from gender_recognizer.pictures.loading import convert_photograph

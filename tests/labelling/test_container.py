@@ -39,11 +39,10 @@ def image(tmp_path_factory):
             target = app / line[1] / (source if line[1] == "./" else "")
             target.parent.mkdir(parents=True, exist_ok=True)
             (shutil.copytree if (PROJECT / source).is_dir() else shutil.copy)(PROJECT / source, target)
-    packages, alone = re.findall(r"pip install --no-cache-dir -c constraints.txt (.+)$", DOCKERFILE, re.MULTILINE)
-    assert alone.startswith("--no-deps ")
+    (packages,) = re.findall(r"pip install --no-cache-dir -c constraints.txt (.+)$", DOCKERFILE, re.MULTILINE)
     site = app / "site-packages"
     site.mkdir()
-    for distribution in [*needed(packages.split()), *map(importlib.metadata.distribution, alone.split()[1:])]:
+    for distribution in needed(packages.split()):
         for top in {file.parts[0] for file in distribution.files if file.parts[0] not in ("..", "__pycache__")}:
             if not (site / top).exists():
                 (site / top).symlink_to(distribution.locate_file(top))

@@ -42,7 +42,7 @@ def test_three_files_say_the_same_and_label_alike(tmp_path, checkpoint, capsys):
     assert {predictor.info.training_data for predictor in predictors} == {"x"}
     assert [predictor.info.metrics for predictor in predictors] == [{"val/acc": 0.5}] * 3
     image = torch.randint(0, 256, (4, 100, 80, 3), dtype=torch.uint8).numpy()
-    expected, *others = (predictor.predict(image) for predictor in predictors)
+    expected, *others = (predictor.predict(image).probabilities for predictor in predictors)
     assert all(abs(other - expected).max() < 0.05 for other in others)
 
 

@@ -45,7 +45,7 @@ class EvaluateSettings:
         part: train, validation, test or all; auto is test if the model's run has a split of these pictures, else all.
         split: split.csv of a training run; None for that of the run the model lies in, if there is one.
         explain: show which parts of a picture speak for its label.
-        robustness: how it does when pictures are framed differently, turned, blurred or dark; takes 13 times as long.
+        robustness: how it does when pictures are framed differently, turned, blurred or dark; takes 20 times as long.
         num_draws: bootstrap resamples, 100 or more.
         seed: of the resamples and of the random pictures that are explained.
         device: auto, cpu or cuda.

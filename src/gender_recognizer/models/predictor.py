@@ -138,8 +138,11 @@ def check_probe(predictor: Predictor, path: Path) -> None:
         raise ValueError(f"'{path}' is refused: it gives {probabilities.shape} probabilities, not {wanted}")
     if [output.shape for output in found] != [(len(images), 4), (len(images),)]:
         raise ValueError(f"'{path}' is refused: it gives frames or face_scores of another shape")
-    if not all(np.isfinite(output).all() for output in (probabilities, *found)):
-        raise ValueError(f"'{path}' is refused: its probabilities are not numbers")
+    for name, output in zip(OUTPUTS, (probabilities, *found), strict=True):
+        if not np.isfinite(output).all():
+            raise ValueError(f"'{path}' is refused: its {name} are not numbers")
+    if not all(0 <= score <= 1 for score in found[1]):
+        raise ValueError(f"'{path}' is refused: its face_scores are not numbers from 0 to 1")
     if probabilities.min() < 0 or np.abs(probabilities.sum(axis=1) - 1).max() > _TOLERANCE:
         raise ValueError(f"'{path}' is refused: its results are not probabilities that add up to 1")
 

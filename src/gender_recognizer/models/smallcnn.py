@@ -184,4 +184,4 @@ class SmallCNN(FaceNetwork):
         over positions differently at the edges when it is quantised.
         """
         shortcuts = [f"blocks.{index}.shortcut" for index, block in enumerate(self.blocks) if block.averages]
-        return ["look", "finders", *shortcuts]
+        return [*(["look"] if self.looks_for_faces else []), "finders", *shortcuts]
