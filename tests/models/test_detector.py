@@ -147,7 +147,7 @@ def test_large_photographs_are_decoded_as_far_as_needed_and_small_faces_cut_from
     for picture, other in zip(pictures, whole, strict=True):
         assert np.abs(picture.pixels.astype(int) - other.pixels).mean() < 6
     asked.clear()
-    main, box, count = cut_main_face(YuNet(), read)
+    main, box, _ = cut_main_face(YuNet(), read)
     assert overlap(box, (400, 500, 1600, 1700)) > 0.6
     assert np.abs(main.pixels.astype(int) - whole[0].pixels).mean() < 6
     assert asked == [320]

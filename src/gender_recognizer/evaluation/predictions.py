@@ -1,8 +1,9 @@
 """What a model says about the chosen pictures, found and labelled as `process.py` does it."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -41,13 +42,12 @@ def predict(predictor: Predictor, selection: Selection) -> Predictions:
     Raises:
         ValueError: some of the model's results are not numbers.
     """
-    labeller = Labeller(predictor, EVERYTHING)
     predictor.predict(selection.images[selection.rows[:_BATCH]])  # the first call is slower and not measured
     parts, found, started = [], [], time.perf_counter()
-    for start in range(0, len(selection.rows), _BATCH):
-        for record, probabilities, _ in _decide(labeller, selection, start):
-            parts.append(probabilities)
-            found.append(record.status != NO_FACE)
+    labeller, paths = Labeller(predictor, EVERYTHING), selection.paths
+    for record, probabilities, _ in decide(labeller, selection.images, selection.rows, paths):
+        parts.append(probabilities)
+        found.append(record.status != NO_FACE)
     seconds = time.perf_counter() - started
     probabilities = np.array(parts, np.float64)
     if broken := int((~np.isfinite(probabilities)).any(axis=1).sum()):
@@ -61,14 +61,23 @@ def predict_as(predictor: Predictor, classes: Sequence[str], selection: Selectio
     return probabilities[:, [predictor.info.classes.index(name) for name in classes]]
 
 
-def _decide(labeller: Labeller, selection: Selection, start: int) -> list[Decision]:
-    """Return the decisions for a batch of the pictures."""
-    images = selection.images[selection.rows[start : start + _BATCH]]
-    pairs: list[Pair] = [(Record(""), Picture(pixels, IMAGE_SIZE[::-1])) for pixels in images]
+def decide(labeller: Labeller, images: np.ndarray, rows: np.ndarray, paths: Sequence[Path]) -> Iterator[Decision]:
+    """Yield what becomes of each picture, as in labelling.
 
-    def look_again(rows: list[int]) -> list[Pair]:
-        paths = [selection.root / selection.names[start + row] for row in rows]
-        with ThreadPoolExecutor() as threads:
-            return list(threads.map(lambda path: labeller.reader.read_again(File(path.name, str(path))), paths))
+    Args:
+        labeller: of the model.
+        images: uint8 `(num_files, 100, 80, 3)`, of which `rows` selects.
+        rows: int64 `(N,)`.
+        paths: of the `N` files, for pictures that are looked at again.
+    """
+    for start in range(0, len(rows), _BATCH):
+        pairs: list[Pair] = [
+            (Record(""), Picture(pixels, IMAGE_SIZE[::-1])) for pixels in images[rows[start : start + _BATCH]]
+        ]
 
-    return labeller.decide(pairs, look_again)
+        def look_again(places: list[int], start: int = start) -> list[Pair]:
+            files = [File(paths[start + place].name, str(paths[start + place])) for place in places]
+            with ThreadPoolExecutor() as threads:
+                return list(threads.map(labeller.reader.read_again, files))
+
+        yield from labeller.decide(pairs, look_again)

@@ -252,8 +252,8 @@ def print_result(summary: dict[str, Any], folder: Path) -> None:
         print_note(f"ignored because their endings are not those of pictures: {describe_endings(ignored)}")
     if faces["no_face"]:
         print_note(
-            f"in {faces['no_face']:,} of {faces['no_face'] + faces['labelled']:,} pictures no face was found, so they got "
-            f"no label; of all, {faces['accuracy_of_all']:.2%} got the right one."
+            f"in {faces['no_face']:,} of {faces['no_face'] + faces['labelled']:,} pictures no face was found; they got "
+            f"no label. Of all, {faces['accuracy_of_all']:.2%} got the right one."
         )
     value, low, high = (100 * accuracy[name] for name in ("value", "low", "high"))
     line = (

@@ -52,6 +52,10 @@ class FaceNetwork(nn.Module):
         """Return what it sees in images `(N, 3, H, W)` in 0..255."""
         raise NotImplementedError
 
+    def find_faces(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return frames `(N, 4)` of the first look at images, and face scores `(N,)`, where it looks for faces."""
+        raise NotImplementedError
+
     def forward_head(self, features: Tensor) -> Tensor:
         """Return logits `(N, num_classes)` of features `(N, num_features)`."""
         return self.head(features)

@@ -177,6 +177,11 @@ class SmallCNN(FaceNetwork):
         features = maps.mean(dim=(2, 3)) if self.pool is None else self.pool(maps)
         return Seen(features, steps, start, frames, scores)
 
+    def find_faces(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return frames `(N, 4)` of the first look at images, and face scores `(N,)`, where it looks for faces."""
+        assert self.look is not None  # see `looks_for_faces`
+        return self.look(images)
+
     def exact_parts(self) -> list[str]:
         """Return the detector, the finders and the shortcuts that average.
 

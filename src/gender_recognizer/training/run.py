@@ -22,6 +22,7 @@ from gender_recognizer.models.classifier import GenderClassifier
 from gender_recognizer.models.model_file import calibrate_checkpoint, find_start, load_classifier
 from gender_recognizer.models.onnx_export import export_onnx
 from gender_recognizer.training.distillation import load_teacher, teach
+from gender_recognizer.training.faces import tell_of_faces
 from gender_recognizer.training.figures import class_balance_figure
 from gender_recognizer.training.fine_tuning import resolve_start, start_from
 from gender_recognizer.training.interruption import stoppable
@@ -94,6 +95,8 @@ def train(settings: TrainSettings, callbacks: Sequence[Callback] = ()) -> TrainR
     logger.info("training on %s with precision %s", trainer.strategy.root_device, trainer.precision)
     data.prepare_data()
     data.setup()
+    if trainer.is_global_zero:
+        tell_of_faces(classifier.network, data.parts["train"])
     if ckpt_path is not None:
         check_same_pictures(data, run_dir)
     elif settings.init_from is not None:
