@@ -145,3 +145,9 @@ def test_another_model_is_refused(weights_file, tmp_path, name, change, message)
     with pytest.raises(ValueError, match="is not faceres") as error:
         FaceRes(weights=str(path))
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("image_size", [(10, 128), (128, 10_000), (128,), (128.0, 128), "128"])
+def test_sizes_that_no_picture_can_have_are_refused(image_size):
+    with pytest.raises(ValueError, match="expected height and width, each 32 to 512 pixels"):
+        FaceRes(pretrained=False, image_size=image_size)

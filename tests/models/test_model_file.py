@@ -152,14 +152,31 @@ def test_onnx_of_another_project_and_garbage_are_refused(tmp_path, files):
         OnnxPredictor(tmp_path / "b.onnx")
 
 
-def test_model_of_another_loader_or_size_is_refused(files, monkeypatch):
+def test_model_of_another_loader_is_refused(files, monkeypatch):
     monkeypatch.setattr(model_info, "LOADER_VERSION", 999)
     for name in ("model.ckpt", "model.onnx"):
         with pytest.raises(ValueError, match=rf"trained with loader version {LOADER_VERSION}, this is 999"):
             load_predictor(files / name)
-    monkeypatch.undo()
-    with pytest.raises(ValueError, match=r"takes pictures of \(64, 64\)"):
-        ModelInfo(("a", "b"), image_size=(64, 64))
+
+
+def test_a_model_says_the_size_of_its_pictures(tmp_path):
+    torch.manual_seed(0)
+    classifier = GenderClassifier(["a", "b"], {"name": "faceres", "pretrained": False, "image_size": [64, 96]})
+    save_checkpoint(classifier, ModelInfo(("a", "b"), image_size=(64, 96)), tmp_path / "model.ckpt")
+    loaded, info = load_classifier(tmp_path / "model.ckpt")
+    export_onnx(loaded, info, tmp_path / "model.onnx")
+    images = np.random.default_rng(0).integers(0, 256, (3, 64, 96, 3), dtype=np.uint8)
+    predictors = [load_predictor(tmp_path / f"model{ending}") for ending in (".ckpt", ".onnx")]
+    assert [predictor.info.image_size for predictor in predictors] == [(64, 96), (64, 96)]
+    first, second = (predictor.predict(images) for predictor in predictors)
+    np.testing.assert_allclose(first, second, atol=1e-5)
+
+
+def test_a_checkpoint_whose_network_wants_other_pictures_is_refused(tmp_path):
+    classifier = GenderClassifier(["a", "b"], {"name": "faceres", "pretrained": False, "image_size": [64, 96]})
+    save_checkpoint(classifier, ModelInfo(("a", "b")), tmp_path / "model.ckpt")
+    with pytest.raises(ValueError, match=r"its network is not for pictures of its image_size \(100, 80\)"):
+        load_classifier(tmp_path / "model.ckpt")
 
 
 def test_a_model_of_a_loader_that_makes_the_same_training_pictures_is_taken():

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
 from gender_recognizer.data.augment import Augmentation
-from gender_recognizer.data.cache import ImageCache, open_pictures
+from gender_recognizer.data.cache import ImageCache, larger, open_pictures
 from gender_recognizer.data.dataset import FaceDataset, usable_workers
 from gender_recognizer.data.duplicates import near_duplicate_groups
 from gender_recognizer.data.layouts import find_parts
@@ -23,6 +23,7 @@ from gender_recognizer.data.settings import DataSettings
 from gender_recognizer.data.split import PARTS, split_indices, take_parts, write_split
 from gender_recognizer.models.classifier import TrainingBatch
 from gender_recognizer.pictures.listing import describe_endings
+from gender_recognizer.pictures.loading import IMAGE_SIZE
 
 logger = logging.getLogger(__name__)
 
@@ -31,14 +32,15 @@ MOST_TOLD = 20
 
 
 class FaceDataModule(lightning.LightningDataModule):
-    """Loaders of uint8 images `(N, 3, 100, 80)` with int64 targets `(N,)`; training batches are augmented.
+    """Loaders of uint8 images `(N, 3, *image_size)` with int64 targets `(N,)`; training batches are augmented.
 
-    Until they are augmented, training images have `cache.LARGE_SIZE`.
+    Until they are augmented, training images are a quarter larger (`cache.larger`).
 
     The split depends only on the files, the fractions and `split_seed`: another call of `setup`, another process or
     another `seed` gives the same split.
 
     Attributes:
+        image_size: (height, width) of the images; another one is set before they are read.
         parts: `FaceDataset` of each of `PARTS`, after `setup`.
         files: paths of each part's pictures, in the dataset's order, after `setup`.
     """
@@ -64,7 +66,8 @@ class FaceDataModule(lightning.LightningDataModule):
 
         Args:
             root: folder that holds a folder of pictures for each class.
-            cache_dir: where the decoded pictures are kept, 24,000 bytes each, and 37,500 for augmentation.
+            cache_dir: where the decoded pictures are kept, 24,000 bytes each, and 37,500 for augmentation; more for
+                other image sizes than 100x80.
             classes: names of the class folders; their order is the order of the targets.
             test_root: a folder like `root` to test on; the test fraction then joins the training part.
             split: `grouped` keeps near duplicates in one part, `random` does not look for them.
@@ -104,6 +107,7 @@ class FaceDataModule(lightning.LightningDataModule):
         self.exclude = None if exclude is None else read_exclude(exclude)
         self.excluded: list[Path] = []
         self.guide = guide
+        self.image_size = IMAGE_SIZE
 
     def prepare_data(self) -> None:
         """Decode the pictures into the cache, in one process of each machine; a second call changes nothing."""
@@ -112,12 +116,11 @@ class FaceDataModule(lightning.LightningDataModule):
         cache = open_pictures(self.root, self.classes, self.cache_dir)[0]
         if self.split == "grouped":
             cache.remember("groups", near_duplicate_groups)
-        if self.augmentation is not None:
-            cache.large_images()
+        self._training_images(cache)
         if self.guide is not None:
             self.guide(cache)
         if self.test_root is not None:
-            open_pictures(self.test_root, self.classes, self.cache_dir)
+            open_pictures(self.test_root, self.classes, self.cache_dir)[0].images_of(self.image_size)
 
     def setup(self, stage: str | None = None) -> None:
         """Split the pictures; a second call changes nothing.
@@ -132,8 +135,7 @@ class FaceDataModule(lightning.LightningDataModule):
         rows = self._readable_rows(cache, paths, targets, self.root, self._find_excluded(paths))
         for part, index in zip(PARTS, self._split(cache, paths, targets, rows), strict=True):
             self._add_part(part, cache, paths, targets, rows[index])
-        if self.augmentation is not None:
-            self.parts["train"].images = cache.large_images()
+        self.parts["train"].images = self._training_images(cache)
         if self.guide is not None:
             self.parts["train"].guidance = self.guide(cache)[self.parts["train"].rows]
         if self.test_root is not None:
@@ -145,6 +147,10 @@ class FaceDataModule(lightning.LightningDataModule):
                 raise ValueError(f"the training part has no picture of class '{name}'")
         self.num_workers = usable_workers(self.num_workers, self.batch_size * self.parts["train"].images[0].nbytes)
         self._report()
+
+    def _training_images(self, cache: ImageCache) -> np.ndarray:
+        """Return the images that training batches are made from, uint8 `(num_files, H, W, 3)`."""
+        return cache.images_of(self.image_size if self.augmentation is None else larger(self.image_size))
 
     def _split(self, cache: ImageCache, paths: list[Path], targets: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
         """Return the rows of each part: those of its folder, or drawn at random where there are no such folders."""
@@ -187,7 +193,7 @@ class FaceDataModule(lightning.LightningDataModule):
         return rows
 
     def _add_part(self, part: str, cache: ImageCache, paths: list[Path], targets: np.ndarray, rows: np.ndarray) -> None:
-        self.parts[part] = FaceDataset(cache.images, rows, targets[rows])
+        self.parts[part] = FaceDataset(cache.images_of(self.image_size), rows, targets[rows])
         self.files[part] = [paths[row] for row in rows]
 
     def _report(self) -> None:
@@ -230,13 +236,13 @@ class FaceDataModule(lightning.LightningDataModule):
         return {"file_name": file.relative_to(root).as_posix(), "root": str(root.resolve())}
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, ...], dataloader_idx: int) -> tuple[Tensor | None, ...]:
-        """Turn a training batch into a `TrainingBatch`; its images are float32 `(N, 3, 100, 80)` where augmented."""
+        """Turn a training batch into a `TrainingBatch`; its images are float32 `(N, 3, *image_size)` if augmented."""
         if self.trainer is None or not self.trainer.training:
             return batch
         images, targets, *guidance = batch
         frames = None
         if self.augmentation is not None:
-            images, frames = self.augmentation(images)
+            images, frames = self.augmentation(images, self.image_size)
         return TrainingBatch(images, targets, frames, *guidance)
 
     def train_dataloader(self) -> DataLoader:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gender_recognizer.pictures.loading import IMAGE_SIZE
+
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
@@ -42,11 +44,13 @@ class FaceNetwork(nn.Module):
         num_features: length of the features of one picture.
         head: turns features `(N, num_features)` into logits `(N, num_classes)`.
         looks_for_faces: whether it knows pictures without a face.
+        image_size: (height, width) of the pictures that it is trained on and labels.
     """
 
     num_features: int
     head: nn.Module
     looks_for_faces = False
+    image_size: tuple[int, int] = IMAGE_SIZE
 
     def forward_features(self, images: Tensor) -> Seen:
         """Return what it sees in images `(N, 3, H, W)` in 0..255."""

@@ -19,7 +19,7 @@ from gender_recognizer.models.framing import FRAME_SIZE, frames_within, limit_fr
 from gender_recognizer.models.model_info import read_scaling
 from gender_recognizer.models.networks import build_network
 from gender_recognizer.models.settings import ClassifierSettings
-from gender_recognizer.pictures.loading import IMAGE_SIZE, LOADER_VERSION
+from gender_recognizer.pictures.loading import LOADER_VERSION
 
 STAGES = ("train", "val", "test")
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class TrainingBatch(NamedTuple):
     """The inputs of a training step.
 
     Attributes:
-        images: `(N, 3, 100, 80)` in 0..255.
+        images: `(N, 3, *image_size)` in 0..255.
         targets: int64 `(N,)`.
         frames: `(N, 4)`, where the unchanged pictures lie in the images (see `framing`); None if unknown.
         guidance: `(N, num_classes + teacher_features)`, teachers' logits and features; None without teachers.
@@ -59,7 +59,6 @@ class GenderClassifier(lightning.LightningModule):
         teacher_share: float = ClassifierSettings.teacher_share,
         teacher_features: int = 0,
         feature_weight: float = ClassifierSettings.feature_weight,
-        image_size: tuple[int, int] = IMAGE_SIZE,
         loader_version: int = LOADER_VERSION,
     ) -> None:
         """Build the network.
@@ -75,7 +74,6 @@ class GenderClassifier(lightning.LightningModule):
             teacher_share: share of the target that is the teachers' probability instead of the label.
             teacher_features: number of the teachers' features that are predicted from the network's own; 0 for none.
             feature_weight: weight of the error in predicting them.
-            image_size: (height, width) of the pictures; travels in the checkpoint.
             loader_version: version of the loader of the pictures; travels in the checkpoint.
 
         Raises:
@@ -85,6 +83,7 @@ class GenderClassifier(lightning.LightningModule):
         classes = check_classes(classes)
         self.save_hyperparameters(logger=False)
         self.network = build_network(num_classes=len(classes), **network).to(memory_format=torch.channels_last)
+        self.hparams["image_size"] = self.network.image_size  # travels in the checkpoint
         if teacher_features:
             self.teacher_layer = nn.Linear(self.network.num_features, teacher_features)
         metrics = training_metrics(classes)
@@ -112,7 +111,7 @@ class GenderClassifier(lightning.LightningModule):
         self.scaling = Scaling()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits `(N, num_classes)` of images `(N, 3, 100, 80)` in 0..255."""
+        """Return logits `(N, num_classes)` of images `(N, 3, *image_size)` in 0..255."""
         return self.network(images)
 
     def training_step(self, batch: TrainingBatch | tuple[Tensor, Tensor], batch_idx: int) -> Tensor:

@@ -4,6 +4,7 @@ A MobileNetV1 that A. Savchenko trained (HSE FaceRec, Apache-2.0), as the npm pa
 (MIT) carries it: `models/faceres.json` and `models/faceres.bin`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gender_recognizer.models.base import FaceNetwork, Normalize
+from gender_recognizer.models.model_info import check_image_size
 from gender_recognizer.models.tensorflow_js import read_weights
 
 WEIGHTS = "outputs/faceres.json"
@@ -50,6 +52,7 @@ class FaceRes(FaceNetwork):
         num_classes: int = 2,
         pretrained: bool = True,
         weights: str = WEIGHTS,
+        image_size: Sequence[int] = (128, 128),
         frozen_convolutions: int = 8,
         dropout: float = 0.0,
     ) -> None:
@@ -59,13 +62,15 @@ class FaceRes(FaceNetwork):
             num_classes: number of logits.
             pretrained: start from the weights of the file, all but the last layer's.
             weights: path of faceres.json, with faceres.bin beside it.
+            image_size: height and width of the pictures; those it was trained on had 224 pixels.
             frozen_convolutions: convolutions from the first on that do not learn.
             dropout: share of the last features zeroed in training.
 
         Raises:
-            ValueError: the file of the weights is missing or damaged.
+            ValueError: the file of the weights is missing or damaged, or no picture can have that size.
         """
         super().__init__()
+        self.image_size = check_image_size(image_size)
         self.normalize = Normalize(_MEAN, (1.0, 1.0, 1.0))
         layers, channels = [ConvReLU6(3, 32, 3, 2)], 32
         for width, stride in _BLOCKS:

@@ -125,6 +125,8 @@ def load_classifier(path: Path) -> "tuple[GenderClassifier, ModelInfo]":
     settings["network"] = check_network(checkpoint, path)
     classifier = GenderClassifier(**settings | {"teacher_features": teacher_features(checkpoint)})
     classifier.on_load_checkpoint(checkpoint)
+    if classifier.network.image_size != info.image_size:
+        raise ValueError(f"'{path}' is refused: its network is not for pictures of its image_size {info.image_size}")
     try:
         classifier.load_state_dict(checkpoint["state_dict"])
     except RuntimeError:
@@ -149,7 +151,7 @@ def calibrate_checkpoint(path: Path, images: np.ndarray, targets: np.ndarray) ->
 
     Args:
         path: of a checkpoint, with or without the optimizer's state.
-        images: uint8 `(N, 100, 80, 3)`, pictures that did not train it.
+        images: uint8 `(N, *image_size, 3)`, pictures that did not train it.
         targets: int `(N,)`.
     """
     import torch

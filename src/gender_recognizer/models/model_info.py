@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +15,23 @@ from gender_recognizer.pictures.loading import COMPATIBLE_VERSIONS, IMAGE_SIZE, 
 METADATA_KEY = "gender_recognizer"
 MAX_METADATA = 1_000_000
 """Most characters of metadata; the bundled model has about ten thousand."""
+
+SIDES = (32, 512)
+"""Smallest and largest height and width of a model's pictures, in pixels."""
+
+
+def check_image_size(image_size: Sequence[Any]) -> tuple[int, int]:
+    """Return (height, width) of a model's pictures.
+
+    Raises:
+        ValueError: they are not two whole numbers that pictures can have.
+    """
+    low, high = SIDES
+    if len(image_size) != 2 or not all(type(side) is int and low <= side <= high for side in image_size):
+        raise ValueError(
+            f"its image_size is {ascii(image_size)[:50]}; expected height and width, each {low} to {high} pixels"
+        )
+    return image_size[0], image_size[1]
 
 
 @dataclass(frozen=True)
@@ -46,10 +63,10 @@ class ModelInfo:
     looks_for_faces: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse invalid values, and a model for pictures other than those that `load_image` makes now.
+        """Refuse invalid values, and a model for pictures of another loader.
 
         Raises:
-            ValueError: a field has a value of another type or out of its range, or the model is for other pictures.
+            ValueError: a field has a value of another type or out of its range, or the model is for another loader.
         """
         if any(not isinstance(name, str) for name in self.classes):
             raise ValueError("its classes are not a list of names")
@@ -58,11 +75,7 @@ class ModelInfo:
         _check_numbers(self)
         points = tuple(_point(point) for point in self.operating_points)
         object.__setattr__(self, "operating_points", points)
-        object.__setattr__(self, "image_size", tuple(self.image_size))
-        if self.image_size != IMAGE_SIZE:
-            raise ValueError(
-                f"the model takes pictures of {ascii(self.image_size)[:50]}, this version makes {IMAGE_SIZE}"
-            )
+        object.__setattr__(self, "image_size", check_image_size(self.image_size))
         if self.loader_version not in (LOADER_VERSION, *COMPATIBLE_VERSIONS.get(LOADER_VERSION, ())):
             raise ValueError(
                 f"the model was trained with loader version {self.loader_version}, this is {LOADER_VERSION}; "

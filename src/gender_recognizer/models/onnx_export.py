@@ -34,7 +34,7 @@ class _Deployed(nn.Module):
         self.network, self.scaling = network, scaling
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Return the outputs for uint8 images `(N, 100, 80, 3)`."""
+        """Return the outputs for uint8 images `(N, *image_size, 3)`."""
         seen = self.network.forward_features(images.permute(0, 3, 1, 2).float())
         probabilities = torch.softmax(self.scaling(self.network.forward_head(seen.features)), dim=1)
         if seen.frames is None or seen.face_scores is None:
@@ -54,7 +54,7 @@ class _Pictures(quantization.CalibrationDataReader):
 
 
 def export_onnx(classifier: GenderClassifier, info: ModelInfo, path: Path) -> None:
-    """Write one `.onnx` file: uint8 `images` `(N, 100, 80, 3)` to what `onnx_check.OUTPUTS` names."""
+    """Write one `.onnx` file: uint8 `images` `(N, *image_size, 3)` to what `onnx_check.OUTPUTS` names."""
     names = OUTPUTS if classifier.network.looks_for_faces else OUTPUTS[:1]
     info = replace(info, looks_for_faces=classifier.network.looks_for_faces)
     training = classifier.training
@@ -86,7 +86,7 @@ def quantise_onnx(path: Path, images: np.ndarray, target: Path, exact_parts: Seq
 
     Args:
         path: a file that `export_onnx` wrote.
-        images: uint8 `(N, 100, 80, 3)`, some hundred pictures like those of the training.
+        images: uint8 `(N, *image_size, 3)`, some hundred pictures like those of the training.
         target: the file to write.
         exact_parts: what stays in floating point as well: `exact_parts()` of the network in the file.
     """

@@ -1,5 +1,6 @@
 """Models that turn pictures into probabilities, from an `.onnx` file or a `.ckpt`."""
 
+import math
 import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,7 +11,6 @@ import numpy as np
 from gender_recognizer.models.model_file import checkpoint_beside, load_classifier
 from gender_recognizer.models.model_info import ModelInfo, parse_info
 from gender_recognizer.models.onnx_check import OUTPUTS, check_signature, read_model
-from gender_recognizer.pictures.loading import IMAGE_SIZE
 
 _CUDA_PROVIDER = "CUDAExecutionProvider"
 _TOLERANCE = 1e-3
@@ -37,7 +37,7 @@ class Predictor(Protocol):
     info: ModelInfo
 
     def predict(self, images: np.ndarray) -> Prediction:
-        """Return what the model says about uint8 images `(N, 100, 80, 3)`."""
+        """Return what the model says about uint8 images `(N, *image_size, 3)`."""
         ...
 
 
@@ -68,11 +68,11 @@ class OnnxPredictor:
         except Exception as error:  # the runtime's exceptions share no other base class
             raise ValueError(f"'{path}' is not an ONNX model: {_first_line(error)}") from None
         self.info = parse_info(self.session.get_modelmeta().custom_metadata_map, path)
-        check_signature(self.session, path, self.info.looks_for_faces)
+        check_signature(self.session, path, self.info.image_size, self.info.looks_for_faces)
         check_probe(self, path)
 
     def predict(self, images: np.ndarray) -> Prediction:
-        """Return what the model says about uint8 images `(N, 100, 80, 3)`."""
+        """Return what the model says about uint8 images `(N, *image_size, 3)`."""
         names = OUTPUTS if self.info.looks_for_faces else OUTPUTS[:1]
         return _complete(*self.session.run(names, {"images": images}))
 
@@ -100,7 +100,7 @@ class TorchPredictor:
             torch.set_num_threads(num_threads)
 
     def predict(self, images: np.ndarray) -> Prediction:
-        """Return what the model says about uint8 images `(N, 100, 80, 3)`."""
+        """Return what the model says about uint8 images `(N, *image_size, 3)`."""
         import torch
 
         with torch.inference_mode():
@@ -127,7 +127,8 @@ def check_probe(predictor: Predictor, path: Path) -> None:
     Raises:
         ValueError: it fails, or its results have another shape, are not numbers, or do not add up to 1.
     """
-    slope = np.arange(IMAGE_SIZE[0] * IMAGE_SIZE[1] * 3).reshape(1, *IMAGE_SIZE, 3) // 97 % 256
+    shape = (1, *predictor.info.image_size, 3)
+    slope = np.arange(math.prod(shape)).reshape(shape) // 97 % 256
     images = np.concatenate([slope, slope // 4]).astype(np.uint8)
     try:
         probabilities, *found = predictor.predict(images)

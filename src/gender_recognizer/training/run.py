@@ -90,6 +90,7 @@ def train(settings: TrainSettings, callbacks: Sequence[Callback] = ()) -> TrainR
     lightning.seed_everything(settings.seed, workers=True, verbose=False)
     data = build_data(settings)
     classifier = build_classifier(settings, data)
+    data.image_size = classifier.network.image_size
     steps = None if ckpt_path is None else scheduled_steps(ckpt_path)
     trainer = build_trainer(settings, run_dir, callbacks, steps)
     logger.info("training on %s with precision %s", trainer.strategy.root_device, trainer.precision)
