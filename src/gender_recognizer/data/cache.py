@@ -38,9 +38,10 @@ class ImageCache:
     """The decoded pictures of a list of files, kept on disk.
 
     One folder for each data root holds one for each key, a digest of the list. In it are `images.npy`, uint8
-    `(num_files, 100, 80, 3)`, the same pictures at other sizes, what is derived from them, and `index.json`, which is written last: a cache that was not
-    finished is never used. A lock lets one process build while the others wait; a lock dies with its process. Folders
-    of other keys are removed when a new one is built, unless a process is still using them.
+    `(num_files, 100, 80, 3)`, the same pictures at other sizes, what is derived from them, and `index.json`, which is
+    written last: a cache that was not finished is never used. A lock lets one process build while the others wait; a
+    lock dies with its process. Folders of other keys are removed when a new one is built, unless a process is still
+    using them.
 
     Attributes:
         folder: of this key.

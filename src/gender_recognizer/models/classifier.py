@@ -52,6 +52,7 @@ class GenderClassifier(lightning.LightningModule):
         classes: list[str],
         network: dict[str, Any],
         lr: float = 2e-3,
+        head_lr: float | None = ClassifierSettings.head_lr,
         weight_decay: float = ClassifierSettings.weight_decay,
         label_smoothing: float = ClassifierSettings.label_smoothing,
         warmup_fraction: float = ClassifierSettings.warmup_fraction,
@@ -67,6 +68,7 @@ class GenderClassifier(lightning.LightningModule):
             classes: names of the classes, in the order of the targets.
             network: name and arguments for `build_network`.
             lr: largest learning rate, at the end of the warm-up.
+            head_lr: that of the head; None for `lr`.
             weight_decay: decoupled weight decay of AdamW, on weights with two or more dimensions.
             label_smoothing: share of the target spread evenly over the classes.
             warmup_fraction: share of all steps in which the learning rate rises; it then falls as a cosine.
@@ -182,20 +184,29 @@ class GenderClassifier(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW and a schedule per step: warm-up, then decay to about zero, both as a cosine (`OneCycleLR`)."""
-        learning = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        decayed = [parameter for parameter in learning if parameter.ndim > 1]
-        others = [parameter for parameter in learning if parameter.ndim <= 1]
-        groups = [
-            {"params": decayed, "weight_decay": self.hparams["weight_decay"]},
-            {"params": others, "weight_decay": 0.0},
-        ]
+        groups = self._parameter_groups()
         optimizer = AdamW(groups, lr=self.hparams["lr"], fused=True)
         steps = int(self.trainer.estimated_stepping_batches)
         warmup = self.hparams["warmup_fraction"]
         if warmup * steps == 1:  # OneCycleLR divides by the length of the warm-up less one step
             warmup = 1.5 / steps
-        schedule = OneCycleLR(optimizer, self.hparams["lr"], steps, pct_start=warmup)
+        schedule = OneCycleLR(optimizer, [group["lr"] for group in groups], steps, pct_start=warmup)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the parameters that learn, with rates and decay: the head apart if it has a rate of its own."""
+        lr, head_lr, decay = (self.hparams[name] for name in ("lr", "head_lr", "weight_decay"))
+        head = set() if head_lr is None else set(self.network.head.parameters())
+        learning = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return [
+            {
+                "params": [one for one in learning if (one in head) == in_head and (one.ndim > 1) == decayed],
+                "lr": head_lr if in_head else lr,
+                "weight_decay": decay if decayed else 0.0,
+            }
+            for in_head in ([False, True] if head else [False])
+            for decayed in (True, False)
+        ]
 
 
 def frame_loss(found: Sequence[Tensor], frames: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ class ClassifierSettings:
 
     Attributes:
         lr: largest learning rate; None is 2e-3 from random weights and 1e-3 from trained ones.
+        head_lr: largest learning rate of the head, which has random weights where the rest is pretrained; None for lr.
         weight_decay: decoupled weight decay of AdamW.
         label_smoothing: share of the target that is spread evenly over the classes.
         warmup_fraction: share of all steps in which the learning rate rises.
@@ -19,6 +20,7 @@ class ClassifierSettings:
     """
 
     lr: float | None = None
+    head_lr: float | None = None
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
     warmup_fraction: float = 0.1
@@ -28,8 +30,9 @@ class ClassifierSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        if self.lr is not None and self.lr <= 0:
-            raise ValueError(f"classifier.lr is {self.lr}; expected a number above 0")
+        for name in ("lr", "head_lr"):
+            if (rate := getattr(self, name)) is not None and rate <= 0:
+                raise ValueError(f"classifier.{name} is {rate}; expected a number above 0")
         for name in ("label_smoothing", "warmup_fraction", "teacher_share"):
             if not 0 <= (share := getattr(self, name)) <= 1:
                 raise ValueError(f"classifier.{name} is {share}; expected a share from 0 to 1")
