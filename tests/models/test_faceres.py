@@ -1,4 +1,5 @@
 import json
+import math
 from itertools import pairwise
 from pathlib import Path
 
@@ -84,14 +85,14 @@ def weights_file(tmp_path_factory):
 
 @pytest.mark.parametrize("size", [(64, 64), (100, 80), (71, 53)])
 def test_features_are_those_of_the_original_graph(weights_file, size):
-    network = FaceRes(weights=str(weights_file)).eval()
+    network = FaceRes(weights=str(weights_file), find_face=False).eval()
     images = pictures(*size)
     with torch.no_grad():
-        features, frames = network.forward_features(images)
+        seen = network.forward_features(images)
         expected = original_features(read_weights(weights_file), images)
-    assert frames == []
+    assert seen.frames is None
     assert expected.std() > 0.01
-    torch.testing.assert_close(features, expected, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(seen.features, expected, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.skipif(not ORIGINAL.is_file(), reason=f"'{WEIGHTS}' is missing: {FETCH}")
@@ -99,7 +100,7 @@ def test_the_original_weights_give_the_original_answers():
     weights = read_weights(ORIGINAL)
     images = pictures(128, 128)
     with torch.no_grad():
-        features = FaceRes(weights=str(ORIGINAL)).eval().forward_features(images)[0]
+        features = FaceRes(weights=str(ORIGINAL), find_face=False).eval().forward_features(images).features
     torch.testing.assert_close(features, original_features(weights, images), atol=1e-3, rtol=1e-3)
 
 
@@ -109,13 +110,39 @@ def test_the_first_convolutions_do_not_learn():
     assert learns == [False] * 8 + [True] * 19
     assert all(parameter.requires_grad for parameter in network.head.parameters())
     every = FaceRes(pretrained=False, frozen_convolutions=0)
-    assert all(parameter.requires_grad for parameter in every.parameters())
+    assert all(parameter.requires_grad for parameter in every.layers.parameters())
+    assert not any(parameter.requires_grad for parameter in every.look.parameters())
+
+
+def test_a_picture_without_a_face_is_seen_whole():
+    torch.manual_seed(0)
+    network = FaceRes(pretrained=False).eval()
+    images = pictures(64, 64)
+    with torch.no_grad():
+        seen = network.forward_features(images)
+        whole = network.layers(network.normalize(images)).mean(dim=(2, 3))
+    assert seen.face_scores.max() < 0.5
+    assert not seen.frames.any()
+    torch.testing.assert_close(seen.features, whole, atol=1e-3, rtol=1e-3)
+
+
+def test_the_part_of_a_picture_with_the_face_is_seen(monkeypatch):
+    network = FaceRes(pretrained=False, find_face=True).eval()
+    frames = torch.tensor([[0.5, 0.5, math.log(0.5), 0.0]]).expand(2, -1)
+    monkeypatch.setattr(network.look, "forward", lambda images: (frames, torch.ones(2)))
+    images = torch.zeros(2, 3, 64, 64)
+    images[:, :, 32:, 32:] = 200  # the quarter that the frames show
+    with torch.no_grad():
+        seen = network.forward_features(images)
+        bright = network.layers(network.normalize(torch.full((2, 3, 64, 64), 200.0))).mean(dim=(2, 3))
+    torch.testing.assert_close(seen.features, bright, atol=1e-2, rtol=1e-2)
+    assert seen.face_scores.tolist() == [1, 1]
 
 
 def test_random_weights_keep_the_size_of_the_signal():
     torch.manual_seed(0)
     with torch.no_grad():
-        features = FaceRes(pretrained=False).forward_features(pictures(100, 80))[0]
+        features = FaceRes(pretrained=False).forward_features(pictures(100, 80)).features
     assert 0.01 < features.std() < 6
 
 

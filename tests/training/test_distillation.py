@@ -70,7 +70,7 @@ def test_a_teacher_sees_the_pictures_at_its_own_size(cache, tmp_path):
     wide, square = tmp_path / "wide.ckpt", tmp_path / "square.ckpt"
     for path, size in ((wide, [32, 64]), (square, [64, 64])):
         torch.manual_seed(0)
-        network = {"name": "faceres", "pretrained": False, "image_size": size}
+        network = {"name": "faceres", "pretrained": False, "image_size": size, "find_face": False}
         save_checkpoint(GenderClassifier(CLASSES, network), ModelInfo(tuple(CLASSES), image_size=tuple(size)), path)
     first, second = teach(cache, [wide], CLASSES), teach(cache, [square], CLASSES)
     assert first.shape == second.shape == (len(cache.images), 2 + 1024)

@@ -12,9 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gender_recognizer.models.base import FaceNetwork, Normalize
+from gender_recognizer.models.base import FaceNetwork, Normalize, Seen
+from gender_recognizer.models.first_look import FirstLook
+from gender_recognizer.models.framing import crop_frames
 from gender_recognizer.models.model_info import check_image_size
 from gender_recognizer.models.tensorflow_js import read_weights
+from gender_recognizer.pictures.loading import IMAGE_SIZE
 
 WEIGHTS = "outputs/faceres.json"
 FETCH = (
@@ -55,6 +58,7 @@ class FaceRes(FaceNetwork):
         image_size: Sequence[int] = (128, 128),
         frozen_convolutions: int = 8,
         dropout: float = 0.0,
+        find_face: bool = True,
     ) -> None:
         """Build the network.
 
@@ -65,6 +69,7 @@ class FaceRes(FaceNetwork):
             image_size: height and width of the pictures; those it was trained on had 224 pixels.
             frozen_convolutions: convolutions from the first on that do not learn.
             dropout: share of the last features zeroed in training.
+            find_face: find the face first, with a pretrained face detector, which also tells whether there is one.
 
         Raises:
             ValueError: the file of the weights is missing or damaged, or no picture can have that size.
@@ -72,6 +77,8 @@ class FaceRes(FaceNetwork):
         super().__init__()
         self.image_size = check_image_size(image_size)
         self.normalize = Normalize(_MEAN, (1.0, 1.0, 1.0))
+        self.looks_for_faces = find_face
+        self.look = FirstLook() if find_face else None
         layers, channels = [ConvReLU6(3, 32, 3, 2)], 32
         for width, stride in _BLOCKS:
             layers += [ConvReLU6(channels, channels, 3, stride, groups=channels), ConvReLU6(channels, width, 1)]
@@ -85,9 +92,20 @@ class FaceRes(FaceNetwork):
             self._draw_weights()
         self.layers[:frozen_convolutions].requires_grad_(False)
 
-    def forward_features(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return features `(N, 1024)` of images `(N, 3, H, W)` in 0..255, and no frames: it sees the whole picture."""
-        return self.layers(self.normalize(images)).mean(dim=(2, 3)), []
+    def forward_features(self, images: Tensor) -> Seen:
+        """Return what it sees in images `(N, 3, H, W)` in 0..255: features `(N, 1024)`, frames and face scores."""
+        frames = scores = None
+        normal = self.normalize(images)
+        if self.look is not None:
+            thumbnails = functional.interpolate(images.to(normal.dtype), IMAGE_SIZE, mode="bilinear")
+            frames, scores = self.look(thumbnails)
+            normal = crop_frames(normal, frames)
+        features = self.layers(normal).mean(dim=(2, 3))
+        return Seen(features, start=frames, frames=frames, face_scores=scores)
+
+    def exact_parts(self) -> list[str]:
+        """Return the detector: errors of its frames would move everything that follows."""
+        return ["look"]
 
     @torch.no_grad()
     def _draw_weights(self) -> None:
