@@ -17,6 +17,7 @@ from gender_recognizer.data.augment import Augmentation
 from gender_recognizer.data.cache import ImageCache, larger, open_pictures
 from gender_recognizer.data.dataset import FaceDataset, usable_workers
 from gender_recognizer.data.duplicates import near_duplicate_groups
+from gender_recognizer.data.identities import describe_groups, identity_groups
 from gender_recognizer.data.layouts import find_parts
 from gender_recognizer.data.samples import class_counts, find_named, ignored_endings, read_exclude, warn_if_unbalanced
 from gender_recognizer.data.settings import DataSettings
@@ -52,6 +53,7 @@ class FaceDataModule(lightning.LightningDataModule):
         classes: Sequence[str] = ("female", "male"),
         test_root: Path | None = None,
         split: str = DataSettings.split,
+        people: Path = DataSettings.people,
         split_fractions: Sequence[float] = (0.8, 0.1, 0.1),
         split_seed: int = DataSettings.split_seed,
         augmentation: Augmentation | None = None,
@@ -70,7 +72,9 @@ class FaceDataModule(lightning.LightningDataModule):
                 other image sizes than 100x80.
             classes: names of the class folders; their order is the order of the targets.
             test_root: a folder like `root` to test on; the test fraction then joins the training part.
-            split: `grouped` keeps near duplicates in one part, `random` does not look for them.
+            split: `grouped` keeps near duplicates in one part, `identity` also pictures of one person; `random` looks
+                for neither.
+            people: path of faceres.json, whose network tells people apart; used for `identity`.
             split_fractions: shares of the train, validation and test part; they add up to 1.
             split_seed: seed of the split.
             augmentation: random changes to training batches, or None for none.
@@ -98,7 +102,7 @@ class FaceDataModule(lightning.LightningDataModule):
         self.classes = checked.classes
         train, validation, test = split_fractions
         self.fractions = (train, validation, test) if test_root is None else (train + test, validation, 0.0)
-        self.split, self.split_seed, self.seed = split, split_seed, seed
+        self.split, self.people, self.split_seed, self.seed = split, people, split_seed, seed
         self.augmentation = augmentation
         self.batch_size, self.shuffle, self.num_workers = batch_size, shuffle, num_workers
         self.parts: dict[str, FaceDataset] = {}
@@ -114,8 +118,7 @@ class FaceDataModule(lightning.LightningDataModule):
         if self.parts:
             return
         cache = open_pictures(self.root, self.classes, self.cache_dir)[0]
-        if self.split == "grouped":
-            cache.remember("groups", near_duplicate_groups)
+        self._groups(cache)
         self._training_images(cache)
         if self.guide is not None:
             self.guide(cache)
@@ -154,7 +157,9 @@ class FaceDataModule(lightning.LightningDataModule):
 
     def _split(self, cache: ImageCache, paths: list[Path], targets: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
         """Return the rows of each part: those of its folder, or drawn at random where there are no such folders."""
-        groups = cache.remember("groups", near_duplicate_groups)[rows] if self.split == "grouped" else rows
+        groups = self._groups(cache)[rows]
+        if self.split == "identity":
+            logger.info("near duplicates and pictures of one person: %s", describe_groups(groups))
         ready = {folder.name: part for part, folder in find_parts(self.root, self.classes).items()}
         if not ready:
             return split_indices(groups, targets[rows], self.fractions, self.split_seed)
@@ -163,6 +168,14 @@ class FaceDataModule(lightning.LightningDataModule):
         part_of = np.array([ready[paths[row].relative_to(self.root).parts[0]] for row in rows])
         logger.info("the parts are the folders %s, not those of data.split_fractions", ", ".join(sorted(ready)))
         return take_parts(part_of, groups, targets[rows], self.fractions, self.split_seed)
+
+    def _groups(self, cache: ImageCache) -> np.ndarray:
+        """Return a group number for every picture; those of one group stay in one part."""
+        if self.split == "random":
+            return np.arange(len(cache.images))
+        if self.split == "grouped":
+            return cache.remember("groups", near_duplicate_groups)
+        return identity_groups(cache, self.people)
 
     def _find_excluded(self, paths: list[Path]) -> set[int]:
         """Return the rows of the pictures to leave out; the cache does not change."""

@@ -164,7 +164,17 @@ def build_data(settings: TrainSettings) -> FaceDataModule:
     batch_size = options.batch_size if root == options.root else min(options.batch_size, 16)
     augmentation = None if options.augmentation is None else Augmentation(**vars(options.augmentation))
     guide = partial(teach, paths=settings.teachers, classes=options.classes) if settings.teachers else None
-    names = ("classes", "test_root", "split", "split_fractions", "split_seed", "shuffle", "num_workers", "exclude")
+    names = (
+        "classes",
+        "test_root",
+        "split",
+        "people",
+        "split_fractions",
+        "split_seed",
+        "shuffle",
+        "num_workers",
+        "exclude",
+    )
     return FaceDataModule(
         root,
         options.cache_dir,
