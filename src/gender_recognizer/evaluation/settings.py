@@ -40,7 +40,8 @@ class EvaluateSettings:
         data: the pictures: data.root holds one folder for each class of the model, and perhaps a metadata.csv that
             gives groups; data.classes names these folders, in the order of the model's classes, if their names
             differ; data.name is what the report calls the pictures; data.cache_dir keeps them decoded.
-        model_path: .onnx or .ckpt file; None for the bundled model, latest for the best checkpoint of the newest run.
+        model_path: .onnx or .ckpt file; None for the bundled model, accurate for the larger bundled one, latest for the
+            best checkpoint of the newest run.
         compare: further model files, tested against the first on the same pictures.
         part: train, validation, test or all; auto is test if the model's run has a split of these pictures, else all.
         split: split.csv of a training run; None for that of the run the model lies in, if there is one.

@@ -60,7 +60,8 @@ class LabelSettings:
             beside process.py.
         formats: the result files to write, of json, jsonl, csv.
         resume: continue where an interrupted run stopped; false = start over.
-        model_path: .onnx or .ckpt file; null = the bundled model, latest = the best checkpoint of the newest run.
+        model_path: .onnx or .ckpt file; null = the bundled model, accurate = a larger bundled one, slower and more often
+            right, latest = the best checkpoint of the newest run.
         outputs: where training runs are, for latest.
         device: auto, cpu or cuda.
         batch_size: pictures that a worker takes at once; null = 32, with faces=crop 4; with engine=ray more.
