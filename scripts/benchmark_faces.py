@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from gender_recognizer import Recognizer
-from gender_recognizer.models.detector import CROP_SCALE, YuNet, cut_face
+from gender_recognizer.models.detector import CROP_SCALE, YuNet
+from gender_recognizer.models.face_crops import cut_face
 from gender_recognizer.models.model_file import BUNDLED_MODEL
 from gender_recognizer.models.predictor import load_predictor
 from gender_recognizer.pictures.loading import convert_photograph
@@ -149,7 +150,7 @@ def measure_margins(crops: Path, count: int, tilt: float) -> dict[float, tuple[f
                 images[scale].append(cut_face(photograph, face).pixels)
     results = {}
     for scale in SCALES:
-        probabilities = predictor.predict(np.stack(images[scale]))
+        probabilities = predictor.predict(np.stack(images[scale])).probabilities
         right = probabilities[np.arange(len(targets)), targets].clip(1e-6)
         results[scale] = (float((right > 0.5).mean()), float(-np.log(right).mean()))
     return results

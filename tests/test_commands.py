@@ -109,7 +109,7 @@ def test_labels_are_not_reversed_in_either_order_of_the_classes(tmp_path, pictur
     assert np.mean([label == ("female" if "red" in file else "male") for file, label in labels.items()]) >= 0.75
     predictor = load_predictor(model)
     for record in read_records(tmp_path / "out.jsonl"):
-        probability = predictor.predict(load_image(pictures / record["file"])[None]).max()
+        probability = predictor.predict(load_image(pictures / record["file"])[None]).probabilities.max()
         assert record["probability"] == pytest.approx(float(probability), abs=1e-5)
 
 
@@ -137,7 +137,7 @@ def test_export_makes_two_small_files_that_label_alike(tmp_path, pictures, colou
     metrics = json.loads((checkpoint.parents[1] / "metrics.json").read_text())
     assert predictors[0].info.metrics == pytest.approx(metrics)
     image = load_image(pictures / "0_red.png")[None]
-    assert np.allclose(*(predictor.predict(image) for predictor in predictors), atol=1e-4)
+    assert np.allclose(*(predictor.predict(image).probabilities for predictor in predictors), atol=1e-4)
     assert (tmp_path / "kept/model.ckpt").stat().st_size < checkpoint.stat().st_size
 
 
@@ -248,7 +248,7 @@ def test_ctrl_c_leaves_a_model_that_labels(tmp_path, colour_data, cache_dir):
     assert "Traceback" not in errors
     model = only_run(tmp_path / "out") / "checkpoints" / "model.onnx"
     images = np.stack([load_image(path) for path in sorted((colour_data / "female").iterdir())[:3]])
-    assert load_predictor(model).predict(images).shape == (3, 2)
+    assert load_predictor(model).predict(images).probabilities.shape == (3, 2)
 
 
 @pytest.mark.parametrize(

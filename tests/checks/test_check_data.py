@@ -171,7 +171,7 @@ def test_the_page_shows_a_part_and_check_json_all(checked, tmp_path, monkeypatch
 
 def test_of_clean_pictures_one_sentence_says_what_was_not_found(checked, tmp_path):
     nothing = ("unreadable", "tiny", "blank", "dark", "blurred", "exact_copies", "near_copies", "suspicious_labels")
-    summary = checked[1] | dict.fromkeys(nothing, [])
+    summary = checked[1] | {name: [] for name in nothing}
     summary |= {"across_parts": {"note": None, "groups": [], "pictures_without_part": 0}}
     summary |= {"against": {"root": "/other", "pictures": 1234, "pairs": []}, "ignored_endings": {}}
     report.write_check(summary, lambda name: np.zeros((100, 80, 3), np.uint8), None, tmp_path)
@@ -185,10 +185,10 @@ def test_of_clean_pictures_one_sentence_says_what_was_not_found(checked, tmp_pat
 
 def test_a_pair_below_the_finer_limit_is_shown_with_the_limit_that_it_passed(checked, tmp_path):
     summary = checked[1]
-    groups = [group | {"correlation": value} for group, value in zip(summary["near_copies"], (0.66, 0.91), strict=False)]
-    report.write_check(
-        summary | {"near_copies": groups}, lambda name: np.zeros((100, 80, 3), np.uint8), None, tmp_path
-    )
+    groups = [
+        group | {"correlation": value} for group, value in zip(summary["near_copies"], (0.66, 0.91), strict=False)
+    ]
+    report.write_check(summary | {"near_copies": groups}, lambda name: np.zeros((100, 80, 3), np.uint8), None, tmp_path)
     page = (tmp_path / "check.html").read_text()
     assert "correlation 0.66, above 0.86 when coarser" in page
     assert re.search(r"more than 0.755 at 50x40 pixels or, where something moved, more than 0.86 at 20x16", page)

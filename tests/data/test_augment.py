@@ -6,6 +6,7 @@ import torch
 from gender_recognizer.data.augment import Augmentation
 from gender_recognizer.models.framing import crop_frames
 
+SIZE = (100, 80)
 FRAMING = {"scale": (1, 1), "aspect": 0, "shift": 0, "rotation": 0, "reframe": 0}
 LOOKS = {"light": 0, "dark": 0, "grey": 0, "coarse": 0, "noise": 0, "erase": 0}
 NOTHING = Augmentation(**FRAMING, **LOOKS)
@@ -25,7 +26,7 @@ def images():
 
 def test_gives_float_pixels_in_range_and_leaves_its_input_alone(images):
     before = images.clone()
-    changed = Augmentation()(images)[0]
+    changed = Augmentation()(images, SIZE)[0]
     assert changed.shape == images.shape
     assert changed.dtype == torch.float32
     assert 0 <= changed.min() < changed.max() <= 255
@@ -37,13 +38,23 @@ def test_larger_pictures_become_as_sharp_as_those_that_are_loaded():
     large = (torch.arange(100) // 2.5 % 2 * 255).byte().expand(64, 3, 125, 100)
     small = torch.nn.functional.interpolate(large.float(), (100, 80), mode="bilinear", antialias=True).byte()
     tilted = Augmentation(**FRAMING | {"rotation": 10}, **LOOKS)
-    of_large, of_small = (tilted(pictures)[0].std(dim=(2, 3)).mean() for pictures in (large, small))
+    of_large, of_small = (tilted(pictures, SIZE)[0].std(dim=(2, 3)).mean() for pictures in (large, small))
     loaded = small.float().std(dim=(2, 3)).mean()
     assert of_small < 0.95 * loaded < of_large
 
 
+@pytest.mark.parametrize("size", [(128, 128), (64, 96)])
+def test_pictures_of_any_size_are_changed(size):
+    images = torch.randint(0, 256, (16, 3, *(5 * side // 4 for side in size)), dtype=torch.uint8)
+    every = dict.fromkeys(("dark", "grey", "coarse", "noise", "erase"), 1.0)
+    changed, frames = Augmentation(reframe=1.0, **every)(images, size)
+    assert changed.shape == (16, 3, *size)
+    assert frames.shape == (16, 4)
+    assert 0 <= changed.min() < changed.max() <= 255
+
+
 def test_without_ranges_a_picture_stays_or_is_mirrored(images):
-    changed, frames = NOTHING(images)
+    changed, frames = NOTHING(images, SIZE)
     assert torch.equal(frames, torch.zeros(16, 4))
     stays = [torch.allclose(new, old.float(), atol=0.01) for new, old in zip(changed, images, strict=True)]
     mirrored = [torch.allclose(new, old.flip(2).float(), atol=0.01) for new, old in zip(changed, images, strict=True)]
@@ -55,9 +66,9 @@ def test_without_ranges_a_picture_stays_or_is_mirrored(images):
 def test_same_seed_same_changes_and_each_picture_its_own(images):
     same = images[:1].expand(4, -1, -1, -1)
     torch.manual_seed(3)
-    first = Augmentation()(same)[0]
+    first = Augmentation()(same, SIZE)[0]
     torch.manual_seed(3)
-    assert torch.equal(first, Augmentation()(same)[0])
+    assert torch.equal(first, Augmentation()(same, SIZE)[0])
     assert not torch.equal(first[0], first[1])
 
 
@@ -65,7 +76,7 @@ def test_same_seed_same_changes_and_each_picture_its_own(images):
 def test_frames_say_where_the_picture_went(reframe):
     images = smooth_images(64)
     upright = {"rotation": 0, "reframe_rotation": 0}
-    changed, frames = Augmentation(reframe=reframe, **LOOKS, **upright)(images)
+    changed, frames = Augmentation(reframe=reframe, **LOOKS, **upright)(images, SIZE)
     seen = crop_frames(changed, frames)
     ways = torch.stack([images.float(), images.float().flip(3)])
     middle = (ways - seen).abs()[:, :, :, 35:65, 28:52].mean(dim=(2, 3, 4))  # of which no mask cuts anything off
@@ -99,16 +110,16 @@ def test_shift_is_a_fraction_of_the_picture_and_small_ones_go_anywhere_they_fit(
 def test_surroundings_are_new_and_have_no_line_around_the_picture():
     images = torch.stack([torch.full((3, 100, 80), 40), torch.full((3, 100, 80), 200)]).byte().repeat(16, 1, 1, 1)
     augmentation = Augmentation(reframe=1.0, reframe_scale=(0.5, 0.5), **LOOKS)
-    changed = augmentation(images)[0]
+    changed = augmentation(images, SIZE)[0]
     both = (changed.amax(dim=(1, 2, 3)) > 150) & (changed.amin(dim=(1, 2, 3)) < 90)
     assert 5 < both.sum() < 32  # most have some of another picture, some continue their own
 
 
 def test_dark_and_coarse_pictures(images):
-    dark = Augmentation(**FRAMING, **LOOKS | {"dark": 1.0})(images)[0]
+    dark = Augmentation(**FRAMING, **LOOKS | {"dark": 1.0})(images, SIZE)[0]
     shares = dark.mean(dim=(1, 2, 3)) / images.float().mean(dim=(1, 2, 3))
     assert ((shares > 0.15) & (shares < 0.65)).all()
-    moved = Augmentation(**FRAMING, **LOOKS | {"coarse": 1.0})(images)[0]
+    moved = Augmentation(**FRAMING, **LOOKS | {"coarse": 1.0})(images, SIZE)[0]
     assert (moved.diff(dim=3).abs().mean(dim=(1, 2, 3)) < 40).float().mean() > 0.5  # of noise, 85 before
 
 
@@ -131,7 +142,7 @@ def test_ranges_that_make_no_sense_are_refused(options):
 
 def test_noise_has_the_spread_that_it_names():
     images = torch.full((400, 3, 100, 80), 127, dtype=torch.uint8)
-    changed = Augmentation(**FRAMING, **LOOKS | {"noise": 1.0})(images)[0]
+    changed = Augmentation(**FRAMING, **LOOKS | {"noise": 1.0})(images, SIZE)[0]
     spreads = (changed - 127).std(dim=(1, 2, 3))
     assert 17 < spreads.max() < 20.5
     assert spreads.min() < 3

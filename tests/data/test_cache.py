@@ -10,9 +10,11 @@ import pytest
 from conftest import BLUE, RED, save_picture
 
 from gender_recognizer.data import cache as cache_module
-from gender_recognizer.data.cache import LARGE_SIZE, ImageCache, open_pictures, read_blocks
+from gender_recognizer.data.cache import ImageCache, larger, open_pictures, read_blocks
 from gender_recognizer.data.duplicates import near_duplicate_groups
-from gender_recognizer.pictures.loading import load_image, load_or_reason
+from gender_recognizer.pictures.loading import IMAGE_SIZE, load_image, load_or_reason
+
+LARGE = larger(IMAGE_SIZE)
 
 CLASSES = ("female", "male")
 
@@ -47,11 +49,11 @@ def test_cache_is_used_again_and_rebuilt_when_a_file_changes(paths, tmp_path, mo
 def test_large_images_hold_what_the_loader_returns_and_are_made_again_with_the_cache(paths, tmp_path):
     for colour in (RED, BLUE):
         save_picture(paths[0], colour, 99)
-        large = ImageCache(paths, tmp_path / "cache").large_images()
+        large = ImageCache(paths, tmp_path / "cache").images_of(LARGE)
         assert large.shape == (6, 125, 100, 3)
         assert not large[2].any()  # unreadable
         for row in (0, 1, 3, 4, 5):
-            assert np.array_equal(large[row], load_image(paths[row], LARGE_SIZE))
+            assert np.array_equal(large[row], load_image(paths[row], LARGE))
 
 
 def test_what_is_remembered_is_computed_once_and_anew_when_a_picture_changes(paths, tmp_path):
@@ -93,7 +95,7 @@ def test_a_run_keeps_its_own_list_when_pictures_are_added_and_another_run_builds
     ):
         assert show_the_same(cache.images, paths, (100, 80))
         assert show_the_same(np.concatenate([*read_blocks(cache.images, 2)]), paths, (100, 80))
-        assert show_the_same(cache.large_images(), paths, LARGE_SIZE)
+        assert show_the_same(cache.images_of(LARGE), paths, LARGE)
         np.testing.assert_array_equal(cache.remember("mean", lambda images: pytest.fail("computed again")), mean)
 
 
@@ -101,13 +103,13 @@ def test_a_run_whose_pictures_are_changed_before_it_has_read_them_all_ends(paths
     cache = ImageCache(paths, tmp_path / "cache")
     save_picture(paths[0], BLUE, 99)
     with pytest.raises(ValueError, match="changed or removed while this run was reading them; start it again"):
-        cache.large_images()
-    assert np.array_equal(ImageCache(paths, tmp_path / "cache").large_images()[0], load_image(paths[0], LARGE_SIZE))
+        cache.images_of(LARGE)
+    assert np.array_equal(ImageCache(paths, tmp_path / "cache").images_of(LARGE)[0], load_image(paths[0], LARGE))
 
 
 def use_and_stop(paths, folder, how):
     cache = ImageCache(paths, folder)
-    cache.large_images()
+    cache.images_of(LARGE)
     how(cache)
 
 
@@ -120,7 +122,7 @@ def test_pictures_of_earlier_lists_do_not_pile_up(paths, tmp_path):
         process.join()
         assert process.exitcode == 0
     assert len([*(tmp_path / "cache").rglob("images.npy")]) == 1
-    assert len([*(tmp_path / "cache").rglob("large.npy")]) == 1
+    assert len([*(tmp_path / "cache").rglob("images-125x100.npy")]) == 1
 
 
 def test_groups_are_made_again_with_the_cache(paths, tmp_path):
@@ -192,3 +194,14 @@ def test_a_cache_with_a_damaged_index_is_built_anew(paths, tmp_path, content):
     (index,) = (tmp_path / "cache").rglob("index.json")
     index.write_bytes(content)
     assert np.array_equal(ImageCache(paths, tmp_path / "cache").images[0], load_image(paths[0]))
+
+
+def test_the_same_pictures_at_other_sizes_share_one_cache(paths, tmp_path):
+    cache = ImageCache(paths, tmp_path / "cache")
+    for size in ((128, 128), (64, 48), IMAGE_SIZE):
+        images = cache.images_of(size)
+        assert images.shape == (6, *size, 3)
+        assert np.array_equal(images[0], load_image(paths[0], size))
+        assert not images[2].any()
+    assert ImageCache(paths, tmp_path / "cache").folder == cache.folder
+    assert (cache.folder / "images-128x128.npy").exists()

@@ -158,7 +158,7 @@ def test_pictures_that_have_moved_are_found_where_the_option_says(pictures):
 
 def test_other_tables_and_folders_are_refused(pictures):
     output = pictures.parent / "out"
-    with pytest.raises(ValueError, match="does not exist; expected the corrections.csv of a review page"):
+    with pytest.raises(ValueError, match=r"does not exist; expected the corrections\.csv of a review page"):
         prepare_corrections(pictures / "no.csv", output)
     with pytest.raises(ValueError, match="has no column 'label'; its columns are file"):
         prepare_corrections(write_table(pictures, [], columns=["file"]), output)

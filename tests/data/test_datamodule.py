@@ -129,6 +129,20 @@ def test_only_training_batches_are_augmented(build):
     assert data.on_after_batch_transfer(batch, 0)[0].dtype == torch.float32
 
 
+@pytest.mark.parametrize("augmentation", [None, Augmentation()])
+def test_images_have_the_size_that_the_network_wants(tmp_path, augmentation):
+    root = make_colour_data(tmp_path / "data", count=6, wrong=0)
+    data = FaceDataModule(root, tmp_path / "cache", test_root=root, augmentation=augmentation, batch_size=4)
+    data.image_size = (64, 48)
+    data.prepare_data()
+    data.setup()
+    data.trainer = SimpleNamespace(training=True, world_size=1, global_rank=0)
+    batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
+    assert batch[0].shape == (4, 3, 64, 48)
+    assert next(iter(data.val_dataloader()))[0].shape[1:] == (3, 64, 48)
+    assert next(iter(data.test_dataloader()))[0].shape[1:] == (3, 64, 48)
+
+
 def seen(loader, epoch=0):
     loader.sampler.set_epoch(epoch)
     return torch.cat([images.flatten(1).sum(1) for images, _ in loader]).tolist()

@@ -123,7 +123,7 @@ def test_a_second_signal_ends_the_page_at_once_while_it_labels(labelling_page, t
     client = Client(address)
     sample = next(event for event, count in client.events() if count == 0)
     client.fire(sample, [], "tab")
-    client.join(client.events()[1][0], ["Bundled", "", "Crops with one face each", 0, False], "tab")
+    client.join(client.events()[1][0], ["Bundled", "", "The main face of each", 0, False], "tab")
     assert server.stderr.readline() == "labelling\n"
     assert list(tmp_path.rglob("*.jpg"))
     server.send_signal(signal.SIGTERM)

@@ -82,7 +82,7 @@ def test_no_event_makes_the_server_ask_another_machine(anna, monkeypatch, place)
     assert contacted <= {"127.0.0.1"}
 
 
-CHOICES = ["Bundled", "", "Crops with one face each", 0, False]
+CHOICES = ["Bundled", "", "The main face of each", 0, False]
 
 
 @pytest.fixture

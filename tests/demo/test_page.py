@@ -18,7 +18,7 @@ from gender_recognizer.models.model_file import ModelInfo
 from gender_recognizer.pictures.listing import File
 
 WEIGHTS = PROJECT / "src" / "gender_recognizer" / "weights"
-CROPS = "Crops with one face each"
+CROPS = "The main face of each"
 ANNA = SimpleNamespace(session_hash="anna.tab")
 
 
@@ -97,7 +97,7 @@ def test_faces_of_photographs_are_shown_and_handed_out_as_process_py_does(page, 
     canvas.save(tmp_path / "in" / "both.jpg")
     Image.linear_gradient("L").convert("RGB").save(tmp_path / "in" / "nobody.png")
     upload(page, list((tmp_path / "in").iterdir()))
-    html = page.show(BUNDLED, "", "Photographs: every face", 0, False, ANNA)
+    html = page.show(BUNDLED, "", "Every face", 0, False, ANNA)
     process(tmp_path / "in", f"output_path={tmp_path}/out.json", "faces=crop")
     assert downloads(html)["process_results.json"] == (tmp_path / "out.json").read_bytes()
     cards = re.findall(r"<li.*?</li>", html, re.S)

@@ -23,7 +23,7 @@ def take(client, paths):
     """Take uploads on the page, and return what it shows then."""
     (event, _), (show, _), *_ = client.events()
     client.fire(event, [[file_data(path, orig_name=f"{number}.jpg") for number, path in enumerate(paths)]], "tab")
-    return client.fire(show, ["Bundled", "", "Crops with one face each", 0, False], "tab")
+    return client.fire(show, ["Bundled", "", "The main face of each", 0, False], "tab")
 
 
 def head(client, kind="multipart/form-data; boundary=line"):

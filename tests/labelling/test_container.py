@@ -42,16 +42,15 @@ def image(tmp_path_factory):
             target = app / line[1] / (source if line[1] == "./" else "")
             target.parent.mkdir(parents=True, exist_ok=True)
             (shutil.copytree if (PROJECT / source).is_dir() else shutil.copy)(PROJECT / source, target)
-    package, alone = re.findall(r" pip install -c constraints.txt (.+)$", DOCKERFILE, re.MULTILINE)
+    (package,) = re.findall(r" pip install -c constraints.txt (.+)$", DOCKERFILE, re.MULTILINE)
     extras = re.fullmatch(r"'\.\[(.+)\]'", package)[1].split(",")
     lines = [
         *PYPROJECT["dependencies"],
         *(line for name in extras for line in PYPROJECT["optional-dependencies"][name]),
     ]
-    assert alone.startswith("--no-deps ")
     site = app / "site-packages"
     site.mkdir()
-    for distribution in [*needed(map(Requirement, lines)), *map(importlib.metadata.distribution, alone.split()[1:])]:
+    for distribution in needed(map(Requirement, lines)):
         for top in {file.parts[0] for file in distribution.files if file.parts[0] not in ("..", "__pycache__")}:
             if not (site / top).exists():
                 (site / top).symlink_to(distribution.locate_file(top))

@@ -111,7 +111,8 @@ def test_settings_are_read_without_what_takes_time():
         ({"max_file_size": -1}, "max_file_size is -1; expected 0 or more"),
         ({"max_seconds": 0}, "max_seconds is 0; expected a number of seconds above 0"),
         ({"max_seconds": float("nan")}, "max_seconds is nan; expected a number of seconds above 0"),
-        ({"faces": "all"}, "faces is all; expected none, crop or largest"),
+        ({"faces": "all"}, "faces is all; expected auto, crop or none"),
+        ({"faces": "largest"}, "faces is largest; expected auto, crop or none; auto labels the main face"),
     ],
 )
 def test_impossible_limits_are_refused(limits, message):

@@ -8,8 +8,8 @@ import pytest
 from conftest import BLUE, PROJECT, RED, save_picture
 from PIL import Image
 
-from gender_recognizer.labelling.labeller import Reader
 from gender_recognizer.labelling.local_engine import AHEAD, LocalEngine
+from gender_recognizer.labelling.reader import Reader
 from gender_recognizer.labelling.records import Limits
 from gender_recognizer.models.devices import ChosenModel
 from gender_recognizer.models.model_file import BUNDLED_MODEL

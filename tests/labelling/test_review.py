@@ -45,7 +45,9 @@ def read_data(page):
 @pytest.fixture
 def folder(tmp_path):
     """Return a folder of pictures: one with a hostile name, one with a name that a spreadsheet would run."""
-    for index, name in enumerate(("a.png", "b.png", "c.png", HOSTILE.replace("/", "_"), "=1+1.png", "Köln #2 100%.png")):
+    for index, name in enumerate(
+        ("a.png", "b.png", "c.png", HOSTILE.replace("/", "_"), "=1+1.png", "Köln #2 100%.png")
+    ):
         save_picture(tmp_path / "in" / name, RED, index, size=(300, 200))
     return tmp_path / "in"
 
@@ -126,7 +128,9 @@ def test_of_very_many_the_least_sure_are_shown(folder, monkeypatch):
 
 def test_the_command_leaves_the_page_and_the_copies(folder, command):
     output = folder.parent / "out"
-    done = command("label", folder, f"output_path={output}/", "num_workers=1", "review=true", f"annotate={output}/drawn")
+    done = command(
+        "label", folder, f"output_path={output}/", "num_workers=1", "review=true", f"annotate={output}/drawn"
+    )
     assert done.returncode == 0, done.stderr
     assert f"open {output}/process_results.html" in done.stderr
     assert sum(len(group["rows"]) for group in read_data(output / "process_results.html")["groups"]) == 6

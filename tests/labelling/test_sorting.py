@@ -93,7 +93,13 @@ class Killed(BaseException):
 def stop_after(patch, steps):
     """Let a number of calls that change the disk pass, then raise; returns the names of those that passed."""
     passed = []
-    for module, name in ((os, "replace"), (os, "unlink"), (os, "symlink"), (os, "fsync"), (sorting_module.shutil, "copy2")):
+    for module, name in (
+        (os, "replace"),
+        (os, "unlink"),
+        (os, "symlink"),
+        (os, "fsync"),
+        (sorting_module.shutil, "copy2"),
+    ):
         real = getattr(module, name)
 
         def call(*arguments, real=real, name=name, **options):
@@ -184,7 +190,7 @@ def test_a_list_that_names_a_file_twice_loses_it_not(tmp_path, monkeypatch):
     monkeypatch.chdir(make_files(tmp_path / "in"))
     (tmp_path / "list.txt").write_text("a.jpg\n./a.jpg\nsub/../b.jpg\n")
     inputs, target = Inputs([str(tmp_path / "list.txt")]), tmp_path / "sorted"
-    records = {name: "female" for name in ("a.jpg", "./a.jpg", "sub/../b.jpg")}
+    records = dict.fromkeys(("a.jpg", "./a.jpg", "sub/../b.jpg"), "female")
     Sorting(target, "move", inputs, Places(inputs, tmp_path / "no", target)).sort(groups(records))
     assert tree(target) == {"female/a.jpg": "content of a.jpg", "female/b.jpg": "content of b.jpg"}
 

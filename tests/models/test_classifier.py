@@ -10,6 +10,7 @@ from gender_recognizer.models.class_metrics import training_metrics
 from gender_recognizer.models.classifier import GenderClassifier, frame_loss
 from gender_recognizer.models.framing import frames_within
 from gender_recognizer.models.model_file import calibrate_checkpoint
+from gender_recognizer.models.settings import ClassifierSettings
 
 NETWORK = {"name": "smallcnn", "widths": [4], "stem_width": 4}
 
@@ -132,6 +133,24 @@ def test_weight_decay_spares_biases_and_norms():
     assert [group["weight_decay"] for group in groups] == [0.5, 0.0]
     assert all(parameter.ndim > 1 for parameter in groups[0]["params"])
     assert sum(len(group["params"]) for group in groups) == len(list(module.parameters()))
+
+
+def test_the_head_may_learn_at_a_rate_of_its_own():
+    module = classifier(lr=1e-3, head_lr=0.01, weight_decay=0.5)
+    module.trainer = trainer(max_epochs=1)
+    module.trainer.fit(module, loader())
+    groups = module.trainer.optimizers[0].param_groups
+    assert [group["max_lr"] for group in groups] == [1e-3, 1e-3, 0.01, 0.01]
+    assert [group["weight_decay"] for group in groups] == [0.5, 0.0, 0.5, 0.0]
+    head = set(module.network.head.parameters())
+    assert {one for group in groups[2:] for one in group["params"]} == head
+    assert sum(len(group["params"]) for group in groups) == len(list(module.parameters()))
+
+
+@pytest.mark.parametrize("name", ["lr", "head_lr"])
+def test_rates_that_cannot_be_meant_are_refused(name):
+    with pytest.raises(ValueError, match=rf"classifier\.{name} is 0\.0; expected a number above 0"):
+        ClassifierSettings(**{name: 0.0})
 
 
 def test_a_warm_up_of_exactly_one_step_is_scheduled():

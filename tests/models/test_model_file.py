@@ -67,10 +67,10 @@ def test_both_files_give_the_same_probabilities_for_any_batch(files):
     predictors = [load_predictor(files / "model.ckpt"), load_predictor(files / "model.onnx")]
     assert [type(predictor) for predictor in predictors] == [TorchPredictor, OnnxPredictor]
     for count in (1, 2, 9):
-        torch_probabilities, onnx_probabilities = (predictor.predict(IMAGES[:count]) for predictor in predictors)
+        torch_probabilities, onnx_probabilities = (model.predict(IMAGES[:count]).probabilities for model in predictors)
         assert torch_probabilities.shape == (count, 2)
         assert np.abs(torch_probabilities - onnx_probabilities).max() < 1e-5
-        assert np.abs(onnx_probabilities - predictors[1].predict(IMAGES)[:count]).max() < 1e-5
+        assert np.abs(onnx_probabilities - predictors[1].predict(IMAGES).probabilities[:count]).max() < 1e-5
         assert np.allclose(onnx_probabilities.sum(axis=1), 1, atol=1e-6)
 
 
@@ -78,7 +78,7 @@ def test_logits_are_scaled(files):
     predictor = TorchPredictor(files / "model.ckpt")
     with torch.no_grad():
         logits = predictor.classifier(torch.from_numpy(IMAGES).permute(0, 3, 1, 2))
-    assert np.allclose(predictor.predict(IMAGES), INFO.scaling(logits).softmax(1), atol=1e-6)
+    assert np.allclose(predictor.predict(IMAGES).probabilities, INFO.scaling(logits).softmax(1), atol=1e-6)
 
 
 def test_both_files_carry_what_the_model_is(files):
@@ -98,7 +98,8 @@ def test_calibrating_a_checkpoint_changes_what_it_says_and_nothing_else(files, t
     predictor = TorchPredictor(path)
     assert predictor.info == info
     assert info.training_data == INFO.training_data
-    assert operating_points(predictor.predict(images), targets)[0].accuracy == info.operating_points[0].accuracy
+    probabilities = predictor.predict(images).probabilities
+    assert operating_points(probabilities, targets)[0].accuracy == info.operating_points[0].accuracy
     changed = torch.load(path, weights_only=True)
     assert changed["optimizer_states"] == [1, 2]
     assert all(torch.equal(changed["state_dict"][name], value) for name, value in content["state_dict"].items())
@@ -151,14 +152,32 @@ def test_onnx_of_another_project_and_garbage_are_refused(tmp_path, files):
         OnnxPredictor(tmp_path / "b.onnx")
 
 
-def test_model_of_another_loader_or_size_is_refused(files, monkeypatch):
+def test_model_of_another_loader_is_refused(files, monkeypatch):
     monkeypatch.setattr(model_info, "LOADER_VERSION", 999)
     for name in ("model.ckpt", "model.onnx"):
         with pytest.raises(ValueError, match=rf"trained with loader version {LOADER_VERSION}, this is 999"):
             load_predictor(files / name)
-    monkeypatch.undo()
-    with pytest.raises(ValueError, match=r"takes pictures of \(64, 64\)"):
-        ModelInfo(("a", "b"), image_size=(64, 64))
+
+
+def test_a_model_says_the_size_of_its_pictures(tmp_path):
+    torch.manual_seed(0)
+    classifier = GenderClassifier(["a", "b"], {"name": "faceres", "pretrained": False, "image_size": [64, 96]})
+    save_checkpoint(classifier, ModelInfo(("a", "b"), image_size=(64, 96)), tmp_path / "model.ckpt")
+    loaded, info = load_classifier(tmp_path / "model.ckpt")
+    export_onnx(loaded, info, tmp_path / "model.onnx")
+    images = np.random.default_rng(0).integers(0, 256, (3, 64, 96, 3), dtype=np.uint8)
+    predictors = [load_predictor(tmp_path / f"model{ending}") for ending in (".ckpt", ".onnx")]
+    assert [predictor.info.image_size for predictor in predictors] == [(64, 96), (64, 96)]
+    first, second = (predictor.predict(images) for predictor in predictors)
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_a_checkpoint_whose_network_wants_other_pictures_is_refused(tmp_path):
+    classifier = GenderClassifier(["a", "b"], {"name": "faceres", "pretrained": False, "image_size": [64, 96]})
+    save_checkpoint(classifier, ModelInfo(("a", "b")), tmp_path / "model.ckpt")
+    with pytest.raises(ValueError, match=r"its network is not for pictures of its image_size \(100, 80\)"):
+        load_classifier(tmp_path / "model.ckpt")
 
 
 def test_a_model_of_a_loader_that_makes_the_same_training_pictures_is_taken():
@@ -221,7 +240,8 @@ def test_8_bit_integers_give_almost_the_same_and_leave_exact_what_finds_the_face
     quantise_onnx(tmp_path / "model.onnx", images, tmp_path / "small.onnx", classifier.network.exact_parts())
     exact, small = (OnnxPredictor(tmp_path / name) for name in ("model.onnx", "small.onnx"))
     assert small.info == info
-    difference = np.abs(exact.predict(images) - small.predict(images)).max()
+    exact, small = (model.predict(images).probabilities for model in (exact, small))
+    difference = np.abs(exact - small).max()
     assert 0 < difference < 0.02
     nodes = onnx.load(tmp_path / "small.onnx").graph.node
     maker = {name: node.op_type for node in nodes for name in node.output}

@@ -6,7 +6,7 @@ import torch
 import torchvision
 
 from gender_recognizer.models import torchvision_network
-from gender_recognizer.models.base import FaceNetwork, Normalize
+from gender_recognizer.models.base import FaceNetwork, Normalize, Seen
 from gender_recognizer.models.classifier import GenderClassifier, TrainingBatch, frame_loss
 from gender_recognizer.models.framing import combine_frames, crop_frames
 from gender_recognizer.models.model_file import ModelInfo, load_classifier, save_checkpoint
@@ -59,10 +59,11 @@ def test_logits_of_uint8_images_train_and_do_not_depend_on_the_batch(name, num_c
 def test_every_network_says_the_truth_of_itself(name):
     network = untrained(name, 3).eval()
     with torch.no_grad():
-        features, frames = network.forward_features(IMAGES)
-        assert features.shape == (3, network.num_features)
-        assert all(frame.shape == (3, 4) for frame in frames)
-        assert torch.equal(network.forward_head(features), network(IMAGES))
+        seen = network.forward_features(IMAGES)
+        assert seen.features.shape == (3, network.num_features)
+        assert all(frames.shape == (3, 4) for frames in (*seen.steps, seen.start, seen.frames) if frames is not None)
+        assert (seen.face_scores is not None) == network.looks_for_faces
+        assert torch.equal(network.forward_head(seen.features), network(IMAGES))
     assert network.get_submodule(network.last_layer()).weight.shape[0] == 3
     for part in network.exact_parts():
         assert isinstance(network.get_submodule(part), torch.nn.Module)
@@ -82,7 +83,7 @@ class Toy(FaceNetwork):
 
     def forward_features(self, images):
         maps = self.second(self.convolution(self.normalize(images)).relu()).relu()
-        return self.third(maps).mean(dim=(2, 3)), []
+        return Seen(self.third(maps).mean(dim=(2, 3)))
 
     def exact_parts(self):
         return ["second"]
@@ -99,9 +100,9 @@ def test_a_toy_network_needs_its_file_and_an_entry_for_everything(monkeypatch, t
     export_onnx(loaded, info, tmp_path / "toy.onnx")
     images = IMAGES.permute(0, 2, 3, 1).contiguous().numpy()
     quantise_onnx(tmp_path / "toy.onnx", images, tmp_path / "toy-int8.onnx", loaded.network.exact_parts())
-    expected = load_predictor(tmp_path / "toy.ckpt").predict(images)
+    expected = load_predictor(tmp_path / "toy.ckpt").predict(images).probabilities
     for name, difference in (("toy.onnx", 1e-5), ("toy-int8.onnx", 0.05)):
-        assert abs(load_predictor(tmp_path / name).predict(images) - expected).max() < difference
+        assert abs(load_predictor(tmp_path / name).predict(images).probabilities - expected).max() < difference
     assert convolutions(tmp_path / "toy-int8.onnx") == {"convolution": False, "second": False, "third": True}
 
 
@@ -151,12 +152,13 @@ def test_smallcnn_is_as_small_as_it_says(find_face, parameters, expected):
 def test_before_training_the_whole_picture_is_the_face():
     network = SmallCNN(find_face=True).eval()
     with torch.no_grad():
-        features, found = network.forward_features(IMAGES)
+        seen = network.forward_features(IMAGES)
         network.finders, network.pool = torch.nn.ModuleList(), None
-        plain, nothing = network.forward_features(IMAGES)
-    assert [frames.tolist() for frames in found] == [torch.zeros(3, 4).tolist()] * 2
-    assert nothing == []
-    assert torch.allclose(features, plain, atol=1e-3)
+        plain = network.forward_features(IMAGES)
+    assert [frames.tolist() for frames in seen.steps] == [torch.zeros(3, 4).tolist()] * 2
+    assert seen.frames.tolist() == torch.zeros(3, 4).tolist()
+    assert (list(plain.steps), plain.frames) == ([], None)
+    assert torch.allclose(seen.features, plain.features, atol=1e-3)
 
 
 def test_the_second_finder_and_the_rest_look_where_the_finders_before_them_found():
@@ -168,7 +170,7 @@ def test_the_second_finder_and_the_rest_look_where_the_finders_before_them_found
     with torch.no_grad():
         network.finders[0].frame.bias.copy_(outer)
         network.finders[1].frame.bias.copy_(inner)
-        found = network.forward_features(IMAGES)[1]
+        found = network.forward_features(IMAGES).steps
         normalized = network.normalize(IMAGES)
     outer, inner = outer.expand(3, 4), inner.expand(3, 4)
     assert torch.equal(found[0], outer)
@@ -185,7 +187,7 @@ def test_finders_that_say_absurd_frames_still_give_numbers():
             finder.frame.bias.data = torch.tensor([1.0, -1.0, size, -size])
         logits, found = (
             network(torch.rand(2, 3, 100, 80) * 255),
-            network.forward_features(torch.rand(2, 3, 100, 80) * 255)[1],
+            network.forward_features(torch.rand(2, 3, 100, 80) * 255).steps,
         )
         assert logits.isfinite().all()
         assert frame_loss(found, torch.zeros(2, 4)).isfinite()
@@ -193,7 +195,7 @@ def test_finders_that_say_absurd_frames_still_give_numbers():
 
 def test_frames_learn_from_frames_alone():
     network = SmallCNN(find_face=True)
-    features, found = network.forward_features(IMAGES)
+    features, found, *_ = network.forward_features(IMAGES)
     features.sum().backward()
     assert all(parameter.grad is None for parameter in network.finders.parameters())
     found[1].sum().backward(retain_graph=True)

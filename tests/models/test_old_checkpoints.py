@@ -23,11 +23,12 @@ PROBABILITIES = [[0.28149518370628357, 0.718504786491394], [0.1871321052312851, 
 
 def test_it_gives_the_probabilities_it_gave(tmp_path):
     assert "learning_part" in torch.load(OLD, weights_only=True)["hyper_parameters"]
-    np.testing.assert_allclose(load_predictor(OLD).predict(RAMPS.astype(np.uint8)), PROBABILITIES, atol=1e-5)
+    given = load_predictor(OLD).predict(RAMPS.astype(np.uint8)).probabilities
+    np.testing.assert_allclose(given, PROBABILITIES, atol=1e-5)
     classifier, info = load_classifier(OLD)
     assert info.temperature == pytest.approx(0.315132, abs=1e-6)
     save_checkpoint(classifier, info, tmp_path / "new.ckpt")
-    again = load_predictor(tmp_path / "new.ckpt").predict(RAMPS.astype(np.uint8))
+    again = load_predictor(tmp_path / "new.ckpt").predict(RAMPS.astype(np.uint8)).probabilities
     np.testing.assert_allclose(again, PROBABILITIES, atol=1e-5)
 
 

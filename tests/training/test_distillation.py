@@ -66,6 +66,22 @@ def test_several_teachers_agree_on_their_mean_and_show_all_their_features(cache,
     np.testing.assert_array_equal(both[:, 2:], np.hstack([one[:, 2:], two[:, 2:]]))
 
 
+def test_a_teacher_sees_the_pictures_at_its_own_size(cache, tmp_path):
+    wide, square = tmp_path / "wide.ckpt", tmp_path / "square.ckpt"
+    for path, size in ((wide, [32, 64]), (square, [64, 64])):
+        torch.manual_seed(0)
+        network = {"name": "faceres", "pretrained": False, "image_size": size, "find_face": False}
+        save_checkpoint(GenderClassifier(CLASSES, network), ModelInfo(tuple(CLASSES), image_size=tuple(size)), path)
+    first, second = teach(cache, [wide], CLASSES), teach(cache, [square], CLASSES)
+    assert first.shape == second.shape == (len(cache.images), 2 + 1024)
+    assert not np.array_equal(first, second)
+    images = torch.from_numpy(cache.images_of((64, 64))[:3].copy()).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        network = load_classifier(square)[0].network
+        logits = (network(images) + network(images.flip(3))) / 2
+    np.testing.assert_allclose(second[:3, :2], logits, atol=0.1 * float(logits.abs().max()))
+
+
 def test_a_student_comes_to_say_what_its_teacher_says():
     torch.manual_seed(0)
     student = GenderClassifier(CLASSES, NETWORK, teacher_share=1.0, teacher_features=12)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from conftest import RED, save_picture
@@ -42,8 +43,15 @@ def test_three_files_say_the_same_and_label_alike(tmp_path, checkpoint, capsys):
     assert {predictor.info.training_data for predictor in predictors} == {"x"}
     assert [predictor.info.metrics for predictor in predictors] == [{"val/acc": 0.5}] * 3
     image = torch.randint(0, 256, (4, 100, 80, 3), dtype=torch.uint8).numpy()
-    expected, *others = (predictor.predict(image) for predictor in predictors)
+    expected, *others = (predictor.predict(image).probabilities for predictor in predictors)
     assert all(abs(other - expected).max() < 0.05 for other in others)
+
+
+def test_half_stores_the_weights_of_the_onnx_file_as_16_bit_floats(tmp_path, checkpoint):
+    assert run(ExportSettings(tmp_path / "kept", str(checkpoint), half=True)) == 0
+    stored = {tensor.data_type for tensor in onnx.load(tmp_path / "kept" / "model.onnx").graph.initializer}
+    assert onnx.TensorProto.FLOAT16 in stored
+    assert load_predictor(tmp_path / "kept" / "model.onnx").info.training_data == "x"
 
 
 def test_a_checkpoint_outside_a_run_keeps_its_own_metrics(tmp_path, checkpoint, monkeypatch):

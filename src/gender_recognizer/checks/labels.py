@@ -36,7 +36,7 @@ def extract_features(network: FaceNetwork, images: np.ndarray) -> np.ndarray:
     """
     with torch.inference_mode():
         blocks = (torch.from_numpy(block.copy()).permute(0, 3, 1, 2) for block in read_blocks(images, size=256))
-        return torch.cat([network.forward_features(block)[0] for block in blocks]).numpy()
+        return torch.cat([network.forward_features(block).features for block in blocks]).numpy()
 
 
 def find_suspicious_labels(

@@ -16,6 +16,7 @@ from gender_recognizer.data.samples import IMBALANCE_WARNING
 from gender_recognizer.evaluation.output_folder import require_own_files
 from gender_recognizer.evaluation.pages import figure_image, thumbnail, write_page
 from gender_recognizer.labelling.records import Limits
+from gender_recognizer.models.detector import MIN_SHARE
 from gender_recognizer.pictures.names import drawable, printable
 
 SHOWN = 48
@@ -29,6 +30,7 @@ LIMITS = {
     "min_contrast": Limits.min_contrast,
     "dark": DARK,
     "blurred": BLURRED,
+    "share": MIN_SHARE,
     "near": NEAR_COPY,
     "near_coarse": NEAR_COPY_COARSE,
     "folds": NUM_FOLDS,
@@ -114,6 +116,12 @@ def doubtful(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield entry["file"], f"only {entry['width']}x{entry['height']} pixels"
     for name in ("dark", "blurred"):
         yield from ((entry["file"], f"very {name}") for entry in summary[name])
+    for entry in summary.get("no_face", []):
+        yield entry["file"], "no face was found"
+    for entry in summary.get("several_faces", []):
+        yield entry["file"], f"{entry['faces']} faces"
+    for entry in summary.get("small_face", []):
+        yield entry["file"], "the face is very small"
     for entry in summary["suspicious_labels"]:
         yield entry["file"], f"suspicious label, the most suspicious first; perhaps {entry['suggested']}"
 

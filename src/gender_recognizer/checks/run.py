@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from gender_recognizer.checks.faces import KINDS, check_faces
 from gender_recognizer.checks.findings import (
     CheckedFolder,
     check_labels,
@@ -25,6 +26,7 @@ from gender_recognizer.data.samples import class_counts, ignored_endings, read_m
 from gender_recognizer.data.split import PARTS, Split, read_split
 from gender_recognizer.evaluation.output_folder import choose_folder
 from gender_recognizer.models.model_file import checkpoint_beside, find_model, load_classifier
+from gender_recognizer.models.predictor import TorchPredictor
 from gender_recognizer.pictures.listing import describe_endings
 from gender_recognizer.pictures.names import printable
 
@@ -77,6 +79,7 @@ def check_pictures(settings: CheckSettings, output: Path) -> dict[str, Any]:
         "ignored_endings": dict(ignored_endings(root, folder.classes)),
         "unreadable": [folder.entry(row, reason=why) for row, why in sorted(folder.unreadable.items())],
         **check_looks(folder),
+        **check_faces(folder, TorchPredictor(checkpoint)),
         "exact_copies": find_exact_copies(folder),
         "near_copies": find_near_copies(folder, pairs),
         "across_parts": None if split is None else find_across_parts(folder, pairs, split),
@@ -145,6 +148,7 @@ def read_other(root: Path, cache_dir: Path) -> CheckedFolder:
 def describe(summary: dict[str, Any], output: Path) -> str:
     """Return the findings as one line."""
     found = [f"{len(summary[name])} {name}" for name in ("unreadable", "tiny", "blank", "dark", "blurred")]
+    found += [f"{len(summary[name])} {name}" for name in KINDS if summary[name]]
     for name in ("exact_copies", "near_copies"):
         opposite = sum(group["opposite_labels"] for group in summary[name])
         found.append(f"{_groups(summary[name])} of {name.replace('_', ' ')} ({opposite} with different labels)")

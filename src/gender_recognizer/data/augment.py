@@ -9,7 +9,6 @@ from torch.nn import functional
 
 from gender_recognizer.data.settings import AugmentationSettings
 from gender_recognizer.models.framing import frame_maps, inverse_maps, sampling_grid
-from gender_recognizer.pictures.loading import IMAGE_SIZE
 
 MID_GREY = 127.5
 """Pixel value around which contrast changes."""
@@ -18,22 +17,23 @@ MID_GREY = 127.5
 class Augmentation(AugmentationSettings):
     """Random changes to a training batch, drawn for each of its pictures."""
 
-    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, images: Tensor, image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Return changed copies of pictures, and where each original lies in its copy.
 
         Args:
             images: uint8 `(N, 3, H, W)`; if they are a quarter larger than the result, no sharpness is lost.
+            image_size: (height, width) of the result.
 
         Returns:
-            float32 `(N, 3, 100, 80)` in 0..255, and frames `(N, 4)` as `framing` describes them.
+            float32 `(N, 3, *image_size)` in 0..255, and frames `(N, 4)` as `framing` describes them.
         """
         images = images.contiguous().float()
         anew = torch.rand(len(images), device=images.device) < self.reframe
         frames, tilt = self._draw_frames(anew)
-        grid = sampling_grid(inverse_maps(frame_maps(frames, tilt)), *IMAGE_SIZE)
+        grid = sampling_grid(inverse_maps(frame_maps(frames, tilt)), *image_size)
         mirror = torch.where(torch.rand(len(images), device=images.device) < 0.5, -1.0, 1.0)
         source = grid * torch.stack([mirror, torch.ones_like(mirror)], dim=1).view(-1, 1, 1, 2)
-        moved = images.new_empty(len(images), 3, *IMAGE_SIZE)
+        moved = images.new_empty(len(images), 3, *image_size)
         moved[~anew] = functional.grid_sample(
             images[~anew], source[~anew], padding_mode="reflection", align_corners=False
         )
@@ -71,7 +71,7 @@ class Augmentation(AugmentationSettings):
         far = torch.empty_like(near)
         for make, chosen in ((_clouds, kind < 0.2), (_stripes, (kind >= 0.2) & (kind < 0.4)), (_pieces, kind >= 0.4)):
             if chosen.any():
-                far[chosen] = make(others[chosen])
+                far[chosen] = make(others[chosen], near.shape[2:])
         continued = torch.empty(len(near), 1, 1, 1, device=images.device).uniform_(-0.5, 1.5).clamp_(0, 1)
         around = torch.lerp(far, near, continued)
         return torch.lerp(around, near, self._draw_masks(grid))
@@ -134,26 +134,26 @@ def _soften(images: Tensor, frames: Tensor) -> Tensor:
     return softened
 
 
-def _pieces(images: Tensor) -> Tensor:
-    """Return magnified pieces of pictures `(N, 3, H, W)`, float `(N, 3, 100, 80)`."""
+def _pieces(images: Tensor, image_size: Sequence[int]) -> Tensor:
+    """Return magnified pieces of pictures `(N, 3, H, W)`, float `(N, 3, *image_size)`."""
     count, device = len(images), images.device
     zoom = torch.empty(count, 1, 1, device=device).uniform_(0.08, 0.5)
     corner = torch.empty(count, 2, 1, device=device).uniform_(-1, 1) * (1 - zoom)
     maps = torch.cat([torch.eye(2, device=device) * zoom, corner], dim=2)
-    grid = sampling_grid(maps, *IMAGE_SIZE)
+    grid = sampling_grid(maps, *image_size)
     return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def _clouds(images: Tensor) -> Tensor:
-    """Return smooth gradients of random colours, float `(N, 3, 100, 80)`."""
+def _clouds(images: Tensor, image_size: Sequence[int]) -> Tensor:
+    """Return smooth gradients of random colours, float `(N, 3, *image_size)`."""
     cells = int(torch.randint(2, 24, ()))
     colours = torch.rand(len(images), 3, cells, cells, device=images.device) * 255
-    return functional.interpolate(colours, IMAGE_SIZE, mode="bilinear")
+    return functional.interpolate(colours, tuple(image_size), mode="bilinear")
 
 
-def _stripes(images: Tensor) -> Tensor:
-    """Return stripes of two random colours, float `(N, 3, 100, 80)`."""
-    count, (height, width) = len(images), IMAGE_SIZE
+def _stripes(images: Tensor, image_size: Sequence[int]) -> Tensor:
+    """Return stripes of two random colours, float `(N, 3, *image_size)`."""
+    count, (height, width) = len(images), image_size
     angle, thickness = torch.rand(2, count, 1, 1, 1, device=images.device)
     y = torch.arange(height, device=images.device).view(-1, 1) / height
     x = torch.arange(width, device=images.device) / height

@@ -30,10 +30,6 @@ try:
 except ImportError:  # Windows, where no file can be removed while it is open
     fcntl = None  # type: ignore[assignment]
 
-LARGE_SIZE = (125, 100)
-"""Height and width in pixels of the copies that augmentation resamples: large enough that the result is as sharp as the
-loader's."""
-
 _in_use: dict[Path, IO[bytes]] = {}
 """Files that this process keeps locked until it ends, so that no other process removes their folders."""
 
@@ -42,9 +38,10 @@ class ImageCache:
     """The decoded pictures of a list of files, kept on disk.
 
     One folder for each data root holds one for each key, a digest of the list. In it are `images.npy`, uint8
-    `(num_files, 100, 80, 3)`, what is derived from it, and `index.json`, which is written last: a cache that was not
-    finished is never used. A lock lets one process build while the others wait; a lock dies with its process. Folders
-    of other keys are removed when a new one is built, unless a process is still using them.
+    `(num_files, 100, 80, 3)`, the same pictures at other sizes, what is derived from them, and `index.json`, which is
+    written last: a cache that was not finished is never used. A lock lets one process build while the others wait; a
+    lock dies with its process. Folders of other keys are removed when a new one is built, unless a process is still
+    using them.
 
     Attributes:
         folder: of this key.
@@ -76,13 +73,16 @@ class ImageCache:
         """
         return self._remember(name, lambda file: np.save(file, compute(self.images)))
 
-    def large_images(self) -> np.ndarray:
-        """Return the same pictures at `LARGE_SIZE`, uint8 `(num_files, 125, 100, 3)`, decoded once.
+    def images_of(self, image_size: tuple[int, int]) -> np.ndarray:
+        """Return the same pictures with this height and width, uint8 `(num_files, H, W, 3)`, decoded once.
 
         Raises:
             ValueError: the pictures have changed since the cache was opened.
         """
-        return self._remember("large", self._decode_large)
+        if image_size == IMAGE_SIZE:
+            return self.images
+        name = "images-{}x{}".format(*image_size)
+        return self._remember(name, lambda file: self._decode_again(file, image_size))
 
     def _remember(self, name: str, write: Callable[[IO[bytes]], object]) -> np.ndarray:
         path = self.folder / f"{name}.npy"
@@ -107,8 +107,8 @@ class ImageCache:
         with replacing(self.folder / "index.json") as file:
             file.write(json.dumps({"key": self._key, "unreadable": unreadable}).encode())
 
-    def _decode_large(self, file: IO[bytes]) -> None:
-        self._decode(file, LARGE_SIZE)
+    def _decode_again(self, file: IO[bytes], image_size: tuple[int, int]) -> None:
+        self._decode(file, image_size)
         if _cache_key(self._paths) != self._key:
             raise ValueError("pictures were changed or removed while this run was reading them; start it again")
 
@@ -130,6 +130,11 @@ class ImageCache:
                     unreadable[row], result = result, empty
                 file.write(result)  # in order: a memory map would keep its pages in memory
         return unreadable
+
+
+def larger(image_size: tuple[int, int]) -> tuple[int, int]:
+    """Return the size of the copies that augmentation resamples: large enough for a result as sharp as the loader's."""
+    return round(1.25 * image_size[0]), round(1.25 * image_size[1])
 
 
 def open_pictures(
@@ -160,7 +165,7 @@ def read_blocks(images: np.ndarray, size: int = 1024) -> Iterator[np.ndarray]:
     would fill the memory with the whole file.
 
     Args:
-        images: uint8 `(N, 100, 80, 3)`.
+        images: uint8 `(N, H, W, 3)`.
         size: images in a block.
     """
     path = images.filename if isinstance(images, np.memmap) and isinstance(images.base, mmap) else None
@@ -171,7 +176,7 @@ def read_blocks(images: np.ndarray, size: int = 1024) -> Iterator[np.ndarray]:
 
 def _cache_key(paths: Sequence[Path]) -> str:
     """Return a digest of the loader's version and of each file's path, size and time of change."""
-    digest = hashlib.sha256(f"{LOADER_VERSION} {IMAGE_SIZE} {LARGE_SIZE}".encode())
+    digest = hashlib.sha256(f"{LOADER_VERSION} {IMAGE_SIZE}".encode())
     for path in map(os.path.abspath, paths):
         try:
             status = os.stat(path)

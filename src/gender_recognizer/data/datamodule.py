@@ -14,15 +14,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
 from gender_recognizer.data.augment import Augmentation
-from gender_recognizer.data.cache import ImageCache, open_pictures
+from gender_recognizer.data.cache import ImageCache, larger, open_pictures
 from gender_recognizer.data.dataset import FaceDataset, usable_workers
 from gender_recognizer.data.duplicates import near_duplicate_groups
+from gender_recognizer.data.identities import describe_groups, identity_groups
 from gender_recognizer.data.layouts import find_parts
 from gender_recognizer.data.samples import class_counts, find_named, ignored_endings, read_exclude, warn_if_unbalanced
 from gender_recognizer.data.settings import DataSettings
 from gender_recognizer.data.split import PARTS, split_indices, take_parts, write_split
 from gender_recognizer.models.classifier import TrainingBatch
 from gender_recognizer.pictures.listing import describe_endings
+from gender_recognizer.pictures.loading import IMAGE_SIZE
 
 logger = logging.getLogger(__name__)
 
@@ -31,14 +33,15 @@ MOST_TOLD = 20
 
 
 class FaceDataModule(lightning.LightningDataModule):
-    """Loaders of uint8 images `(N, 3, 100, 80)` with int64 targets `(N,)`; training batches are augmented.
+    """Loaders of uint8 images `(N, 3, *image_size)` with int64 targets `(N,)`; training batches are augmented.
 
-    Until they are augmented, training images have `cache.LARGE_SIZE`.
+    Until they are augmented, training images are a quarter larger (`cache.larger`).
 
     The split depends only on the files, the fractions and `split_seed`: another call of `setup`, another process or
     another `seed` gives the same split.
 
     Attributes:
+        image_size: (height, width) of the images; another one is set before they are read.
         parts: `FaceDataset` of each of `PARTS`, after `setup`.
         files: paths of each part's pictures, in the dataset's order, after `setup`.
     """
@@ -50,6 +53,7 @@ class FaceDataModule(lightning.LightningDataModule):
         classes: Sequence[str] = ("female", "male"),
         test_root: Path | None = None,
         split: str = DataSettings.split,
+        people: Path = DataSettings.people,
         split_fractions: Sequence[float] = (0.8, 0.1, 0.1),
         split_seed: int = DataSettings.split_seed,
         augmentation: Augmentation | None = None,
@@ -64,10 +68,13 @@ class FaceDataModule(lightning.LightningDataModule):
 
         Args:
             root: folder that holds a folder of pictures for each class.
-            cache_dir: where the decoded pictures are kept, 24,000 bytes each, and 37,500 for augmentation.
+            cache_dir: where the decoded pictures are kept, 24,000 bytes each, and 37,500 for augmentation; more for
+                other image sizes than 100x80.
             classes: names of the class folders; their order is the order of the targets.
             test_root: a folder like `root` to test on; the test fraction then joins the training part.
-            split: `grouped` keeps near duplicates in one part, `random` does not look for them.
+            split: `grouped` keeps near duplicates in one part, `identity` also pictures of one person; `random` looks
+                for neither.
+            people: path of faceres.json, whose network tells people apart; used for `identity`.
             split_fractions: shares of the train, validation and test part; they add up to 1.
             split_seed: seed of the split.
             augmentation: random changes to training batches, or None for none.
@@ -95,7 +102,7 @@ class FaceDataModule(lightning.LightningDataModule):
         self.classes = checked.classes
         train, validation, test = split_fractions
         self.fractions = (train, validation, test) if test_root is None else (train + test, validation, 0.0)
-        self.split, self.split_seed, self.seed = split, split_seed, seed
+        self.split, self.people, self.split_seed, self.seed = split, people, split_seed, seed
         self.augmentation = augmentation
         self.batch_size, self.shuffle, self.num_workers = batch_size, shuffle, num_workers
         self.parts: dict[str, FaceDataset] = {}
@@ -104,20 +111,19 @@ class FaceDataModule(lightning.LightningDataModule):
         self.exclude = None if exclude is None else read_exclude(exclude)
         self.excluded: list[Path] = []
         self.guide = guide
+        self.image_size = IMAGE_SIZE
 
     def prepare_data(self) -> None:
         """Decode the pictures into the cache, in one process of each machine; a second call changes nothing."""
         if self.parts:
             return
         cache = open_pictures(self.root, self.classes, self.cache_dir)[0]
-        if self.split == "grouped":
-            cache.remember("groups", near_duplicate_groups)
-        if self.augmentation is not None:
-            cache.large_images()
+        self._groups(cache)
+        self._training_images(cache)
         if self.guide is not None:
             self.guide(cache)
         if self.test_root is not None:
-            open_pictures(self.test_root, self.classes, self.cache_dir)
+            open_pictures(self.test_root, self.classes, self.cache_dir)[0].images_of(self.image_size)
 
     def setup(self, stage: str | None = None) -> None:
         """Split the pictures; a second call changes nothing.
@@ -132,8 +138,7 @@ class FaceDataModule(lightning.LightningDataModule):
         rows = self._readable_rows(cache, paths, targets, self.root, self._find_excluded(paths))
         for part, index in zip(PARTS, self._split(cache, paths, targets, rows), strict=True):
             self._add_part(part, cache, paths, targets, rows[index])
-        if self.augmentation is not None:
-            self.parts["train"].images = cache.large_images()
+        self.parts["train"].images = self._training_images(cache)
         if self.guide is not None:
             self.parts["train"].guidance = self.guide(cache)[self.parts["train"].rows]
         if self.test_root is not None:
@@ -146,9 +151,15 @@ class FaceDataModule(lightning.LightningDataModule):
         self.num_workers = usable_workers(self.num_workers, self.batch_size * self.parts["train"].images[0].nbytes)
         self._report()
 
+    def _training_images(self, cache: ImageCache) -> np.ndarray:
+        """Return the images that training batches are made from, uint8 `(num_files, H, W, 3)`."""
+        return cache.images_of(self.image_size if self.augmentation is None else larger(self.image_size))
+
     def _split(self, cache: ImageCache, paths: list[Path], targets: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
         """Return the rows of each part: those of its folder, or drawn at random where there are no such folders."""
-        groups = cache.remember("groups", near_duplicate_groups)[rows] if self.split == "grouped" else rows
+        groups = self._groups(cache)[rows]
+        if self.split == "identity":
+            logger.info("near duplicates and pictures of one person: %s", describe_groups(groups))
         ready = {folder.name: part for part, folder in find_parts(self.root, self.classes).items()}
         if not ready:
             return split_indices(groups, targets[rows], self.fractions, self.split_seed)
@@ -157,6 +168,14 @@ class FaceDataModule(lightning.LightningDataModule):
         part_of = np.array([ready[paths[row].relative_to(self.root).parts[0]] for row in rows])
         logger.info("the parts are the folders %s, not those of data.split_fractions", ", ".join(sorted(ready)))
         return take_parts(part_of, groups, targets[rows], self.fractions, self.split_seed)
+
+    def _groups(self, cache: ImageCache) -> np.ndarray:
+        """Return a group number for every picture; those of one group stay in one part."""
+        if self.split == "random":
+            return np.arange(len(cache.images))
+        if self.split == "grouped":
+            return cache.remember("groups", near_duplicate_groups)
+        return identity_groups(cache, self.people)
 
     def _find_excluded(self, paths: list[Path]) -> set[int]:
         """Return the rows of the pictures to leave out; the cache does not change."""
@@ -187,7 +206,7 @@ class FaceDataModule(lightning.LightningDataModule):
         return rows
 
     def _add_part(self, part: str, cache: ImageCache, paths: list[Path], targets: np.ndarray, rows: np.ndarray) -> None:
-        self.parts[part] = FaceDataset(cache.images, rows, targets[rows])
+        self.parts[part] = FaceDataset(cache.images_of(self.image_size), rows, targets[rows])
         self.files[part] = [paths[row] for row in rows]
 
     def _report(self) -> None:
@@ -230,13 +249,13 @@ class FaceDataModule(lightning.LightningDataModule):
         return {"file_name": file.relative_to(root).as_posix(), "root": str(root.resolve())}
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, ...], dataloader_idx: int) -> tuple[Tensor | None, ...]:
-        """Turn a training batch into a `TrainingBatch`; its images are float32 `(N, 3, 100, 80)` where augmented."""
+        """Turn a training batch into a `TrainingBatch`; its images are float32 `(N, 3, *image_size)` if augmented."""
         if self.trainer is None or not self.trainer.training:
             return batch
         images, targets, *guidance = batch
         frames = None
         if self.augmentation is not None:
-            images, frames = self.augmentation(images)
+            images, frames = self.augmentation(images, self.image_size)
         return TrainingBatch(images, targets, frames, *guidance)
 
     def train_dataloader(self) -> DataLoader:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gender_recognizer.models.classes import check_classes
 
-SPLITS = ("grouped", "random")
+SPLITS = ("grouped", "identity", "random")
 
 _RANGES, _DEGREES = ("scale", "reframe_scale"), ("rotation", "reframe_rotation")
 
@@ -73,7 +73,8 @@ class DataSettings:
         exclude: file that lists pictures of root to leave out, such as the exclude.txt of check_data.py.
         classes: names of the class folders; their order is the order of the targets.
         cache_dir: where decoded pictures are kept, 24 kB each, and 38 kB for augmentation.
-        split: grouped keeps near duplicates in one part; random does not look for them.
+        split: grouped keeps near duplicates in one part, identity also pictures of one person; random keeps neither.
+        people: the weights that tell people apart, for split=identity: faceres.json.
         split_fractions: shares of the train, validation and test part; they add up to 1.
         split_seed: seed of the split.
         batch_size: pictures in a batch, in each process.
@@ -89,6 +90,7 @@ class DataSettings:
     classes: list[str] = field(default_factory=lambda: ["female", "male"])
     cache_dir: Path = Path("outputs/cache")
     split: str = "grouped"
+    people: Path = Path("outputs/faceres.json")
     split_fractions: list[float] = field(default_factory=lambda: [0.8, 0.1, 0.1])
     split_seed: int = 0
     batch_size: int = 64
@@ -100,7 +102,7 @@ class DataSettings:
         """Refuse invalid values."""
         self.classes = check_classes(self.classes, "data.classes")
         if self.split not in SPLITS:
-            raise ValueError(f"data.split is '{self.split}'; expected 'grouped' or 'random'")
+            raise ValueError(f"data.split is '{self.split}'; expected 'grouped', 'identity' or 'random'")
         fractions = list(self.split_fractions)
         if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
             raise ValueError(f"data.split_fractions is {fractions}; expected three shares that add up to 1")

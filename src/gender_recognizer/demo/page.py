@@ -16,11 +16,11 @@ from gender_recognizer.pictures.names import printable
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 KINDS = {
-    "Crops with one face each": "none",
-    "Photographs: every face": "crop",
-    "Photographs: the largest face": "largest",
+    "The main face of each": "auto",
+    "Every face": "crop",
+    "The whole picture, whatever it shows": "none",
 }
-"""The kinds of pictures, and their names in process.py."""
+"""What is labelled of each picture, and the name of it in process.py."""
 
 BUNDLED, LATEST, OTHER = "Bundled", "Newest training run", "Another file"
 SAMPLE_SIZE = 6
@@ -134,7 +134,7 @@ def _add_choices(page: Page) -> list[gradio.components.Component]:
     return [
         gradio.Radio(list(page.models), value=next(iter(page.models)), label="Model", elem_id="model"),
         gradio.Textbox("", label="Model file (.onnx or .ckpt)", visible=False, elem_id="path"),
-        gradio.Radio(list(KINDS), value=next(iter(KINDS)), label="The pictures are", elem_id="faces"),
+        gradio.Radio(list(KINDS), value=next(iter(KINDS)), label="What is labelled", elem_id="faces"),
         gradio.Slider(0, 0.99, confidence, step=0.01, label="Unsure below a probability of", info="0 always decides"),
         gradio.Checkbox(label="Show which parts speak for the label", elem_id="explain"),
     ]

@@ -9,15 +9,18 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from markupsafe import Markup
+from PIL import Image, ImageDraw
 
 from gender_recognizer.demo.uploads import Refusal
 from gender_recognizer.evaluation.pages import render, thumbnail
 from gender_recognizer.evaluation.saliency import overlay, saliency_maps
+from gender_recognizer.labelling.labeller import Decision
 from gender_recognizer.labelling.recognizer import Recognizer
 from gender_recognizer.labelling.records import LABELLED, Record
 from gender_recognizer.labelling.result_files import ResultFiles
 from gender_recognizer.models.predictor import Predictor
 from gender_recognizer.pictures.listing import File
+from gender_recognizer.pictures.loading import Picture
 
 STATUSES = {
     "labelled": "labelled",
@@ -28,6 +31,7 @@ STATUSES = {
     "failed": "failed",
 }
 NOT_TAKEN = "not taken"
+BOX_COLOUR = (255, 80, 0)
 MAX_EXPLAINED = 24
 """Most pictures for which the page shows what speaks for their label; each takes up to 0.3 s."""
 
@@ -57,9 +61,10 @@ def show_labels(
         refusals: files that were not accepted, which are shown as well.
         explain: also show which parts of the first pictures speak for their label.
     """
-    records, images = recognizer.look(sorted(files))
-    maps = _explain(recognizer.predictor, records, images) if explain else {}
-    cards = [_card(record, image, maps.get(row)) for row, (record, image) in enumerate(zip(records, images))]
+    decisions = recognizer.look(sorted(files))
+    records = [decision.record for decision in decisions]
+    maps = _explain(recognizer.predictor, decisions) if explain else {}
+    cards = [_card(decision, maps.get(row)) for row, decision in enumerate(decisions)]
     cards += [Card(name, NOT_TAKEN, reason) for name, reason in refusals]
     return render(
         "demo.html",
@@ -95,30 +100,51 @@ def data_address(records: Sequence[Record], form: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(result_bytes(records, form)).decode()}"
 
 
-def _card(record: Record, image: np.ndarray | None, saliency: np.ndarray | None) -> Card:
-    """Return the card of a record."""
+def _card(decision: Decision, saliency: np.ndarray | None) -> Card:
+    """Return the card of what became of a picture."""
+    record, _, picture = decision
     return Card(
         record.file,
         record.status,
         reason=record.reason,
         label=record.label,
         probability=record.probability,
-        note=f"the first of {record.pages} pages" if record.pages else None,
-        image=None if image is None else thumbnail(image, f"{record.file} as the network sees it"),
+        note=_note(record),
+        image=None
+        if picture is None
+        else thumbnail(_with_box(picture, record.box), f"{record.file} as the network sees it"),
         saliency=None
-        if saliency is None or image is None
-        else thumbnail(overlay(image, saliency), "what speaks for its label"),
+        if saliency is None or picture is None
+        else thumbnail(overlay(picture.pixels, saliency), "what speaks for its label"),
     )
 
 
-def _explain(
-    predictor: Predictor, records: Sequence[Record], images: Sequence[np.ndarray | None]
-) -> dict[int, np.ndarray]:
+def _note(record: Record) -> str | None:
+    """Return what else there is to say about a file."""
+    notes = [f"the first of {record.pages} pages"] if record.pages else []
+    if record.face is None and record.faces and record.faces > 1:
+        notes.append(f"the main one of {record.faces} faces")
+    return ", ".join(notes) or None
+
+
+def _with_box(picture: Picture, box: list[int] | None) -> np.ndarray:
+    """Return the pixels that the network saw with the box that it labelled, unless they are what is in the box."""
+    if box is None or picture.is_face:
+        return picture.pixels
+    image = Image.fromarray(picture.pixels)
+    scales = [side / of for side, of in zip(image.size, picture.size, strict=True)] * 2
+    corners = [round(value * scale) for value, scale in zip(box, scales, strict=True)]
+    right, bottom = (min(corner, side - 1) for corner, side in zip(corners[2:], image.size, strict=True))
+    ImageDraw.Draw(image).rectangle((*corners[:2], right, bottom), outline=BOX_COLOUR)
+    return np.asarray(image)
+
+
+def _explain(predictor: Predictor, decisions: Sequence[Decision]) -> dict[int, np.ndarray]:
     """Return the saliency map `(100, 80)` of each of the first pictures with a label, by its position."""
-    shown = [(row, record.label, image) for row, (record, image) in enumerate(zip(records, images))]
-    known = [(row, label, image) for row, label, image in shown if label and image is not None][:MAX_EXPLAINED]
-    if not known:
+    known = [(row, decision) for row, decision in enumerate(decisions) if decision.record.label and decision.picture]
+    rows = [row for row, _ in known[:MAX_EXPLAINED]]
+    if not rows:
         return {}
-    rows, labels, pictures = zip(*known)
-    targets = np.array([predictor.info.classes.index(label) for label in labels], np.int64)
-    return dict(zip(rows, saliency_maps(predictor, np.stack(pictures), targets)))
+    targets = [predictor.info.classes.index(str(decisions[row].record.label)) for row in rows]
+    pictures = np.stack([decisions[row].picture.pixels for row in rows])  # type: ignore[union-attr] # asked above
+    return dict(zip(rows, saliency_maps(predictor, pictures, np.array(targets, np.int64))))

@@ -18,7 +18,8 @@ class DemoSettings:
     Attributes:
         host: address to listen at; with 0.0.0.0 anyone who can reach this machine can use the page, without a password.
         port: 0 for any free one.
-        model_path: .onnx or .ckpt file to begin with; null for the bundled model, latest for the newest training run's.
+        model_path: .onnx or .ckpt file to begin with; null for the bundled model, accurate for the larger bundled one,
+            latest for the newest training run's.
         outputs: where training runs are, for latest.
         sample: folder of pictures that the page offers to try; without one the page has no button for it.
         min_confidence: probability below which a picture is "unsure", to begin with; 0 always decides.

@@ -17,9 +17,13 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from gender_recognizer.evaluation.intervals import percentile_interval, resample
+from gender_recognizer.evaluation.predictions import EVERYTHING
 from gender_recognizer.evaluation.settings import EvaluateSettings
+from gender_recognizer.labelling.labeller import Labeller
+from gender_recognizer.labelling.reader import Pair
+from gender_recognizer.labelling.records import Record
 from gender_recognizer.models.predictor import Predictor
-from gender_recognizer.pictures.loading import convert_picture, read_photograph
+from gender_recognizer.pictures.loading import IMAGE_SIZE, Picture, convert_picture, read_photograph
 from gender_recognizer.pictures.opening import open_regular
 
 Change = Callable[[Image.Image, Image.Image, np.random.Generator], Image.Image]
@@ -35,11 +39,16 @@ def crop_centre(image: Image.Image, other: Image.Image, rng: np.random.Generator
     return image.crop((round(x), round(y), round(width - x), round(height - y)))
 
 
-def paste(image: Image.Image, other: Image.Image, rng: np.random.Generator, share: float) -> Image.Image:
+def paste(
+    image: Image.Image, other: Image.Image, rng: np.random.Generator, share: float, height: int | None = None
+) -> Image.Image:
     """Return a picture with another background, `share` of whose height it takes, at a random place.
 
-    The background is a texture: clouds of colour, stripes, or the blurred other picture.
+    The background is a texture: clouds of colour, stripes, or the blurred other picture. With a height it is as high.
     """
+    if height:
+        side = max(1, round(share * height))
+        image = image.resize((max(1, round(image.width * side / image.height)), side), Image.Resampling.LANCZOS)
     width, height = (round(side / share) for side in image.size)
     canvas = (_clouds, _stripes, _blurred)[rng.integers(3)](width, height, other, rng)
     canvas.paste(image, (int(rng.integers(width - image.width + 1)), int(rng.integers(height - image.height + 1))))
@@ -96,6 +105,8 @@ CHANGES: dict[str, Change] = {
     "pasted at 0.8 of the height": partial(paste, share=0.8),
     "pasted at 0.6 of the height": partial(paste, share=0.6),
     "pasted at 0.45 of the height": partial(paste, share=0.45),
+    "pasted at 0.3 of the height": partial(paste, share=0.3, height=500),
+    "pasted at 0.2 of the height": partial(paste, share=0.2, height=500),
     "shifted by 15 %": partial(shift, share=0.15),
     "turned by 15 degrees": partial(rotate, degrees=15.0),
     "blurred by 2 % of the height": partial(blur, share=0.02),
@@ -138,9 +149,19 @@ def measure_robustness(
 
 
 def _is_right(predictor: Predictor, paths: Sequence[Path], targets: np.ndarray, name: str) -> np.ndarray:
-    """Return 1.0 for each picture that gets its label after a change, else 0.0."""
-    parts = [predictor.predict(block).argmax(axis=1) for block in changed_blocks(paths, name)]
-    return (np.concatenate(parts) == targets).astype(np.float64)
+    """Return 1.0 for each picture that gets its label after a change, found and labelled as ever, else 0.0."""
+    labeller, labels = Labeller(predictor, EVERYTHING), []
+    for block in changed_blocks(paths, name):
+        rows = range(len(labels), len(labels) + len(block))
+        pairs = [(Record(""), Picture(pixels, IMAGE_SIZE[::-1])) for pixels in block]
+
+        def look_again(places: list[int], rows: range = rows) -> list[Pair]:
+            again = ((Record(""), _changed(paths, rows[place], name)) for place in places)
+            return [labeller.reader.convert_again(record, image) for record, image in again]
+
+        labels += [record.label for record in labeller.label_pictures(pairs, look_again)]
+    wanted = [predictor.info.classes[target] for target in targets]
+    return np.array([label == own for label, own in zip(labels, wanted, strict=True)], np.float64)
 
 
 def changed_blocks(paths: Sequence[Path], name: str) -> Iterator[np.ndarray]:
@@ -148,13 +169,13 @@ def changed_blocks(paths: Sequence[Path], name: str) -> Iterator[np.ndarray]:
     with ThreadPoolExecutor() as threads:
         for start in range(0, len(paths), _BLOCK):
             block = range(start, min(start + _BLOCK, len(paths)))
-            yield np.stack(list(threads.map(lambda row: _changed(paths, row, name), block)))
+            yield np.stack(list(threads.map(lambda row: convert_picture(_changed(paths, row, name)).pixels, block)))
 
 
-def _changed(paths: Sequence[Path], row: int, name: str) -> np.ndarray:
+def _changed(paths: Sequence[Path], row: int, name: str) -> Image.Image:
     image, other = (_read(path) for path in (paths[row], paths[(row + len(paths) // 2) % len(paths)]))
     rng = np.random.default_rng(zlib.crc32(f"{name} {paths[row].name}".encode(errors="surrogateescape")))
-    return convert_picture(CHANGES[name](image, other, rng)).pixels
+    return CHANGES[name](image, other, rng)
 
 
 def _read(path: Path) -> Image.Image:

@@ -1,7 +1,6 @@
 """Evaluate a model on a folder: numbers, a report, a model card and figures for TensorBoard."""
 
 import sys
-import time
 from collections.abc import Sequence
 from datetime import date
 from hashlib import sha256
@@ -17,6 +16,7 @@ from gender_recognizer.evaluation.comparison import compare
 from gender_recognizer.evaluation.groups import by_group, group_columns, paired_columns
 from gender_recognizer.evaluation.metrics import evaluate
 from gender_recognizer.evaluation.output_folder import choose_folder, require_own_files
+from gender_recognizer.evaluation.predictions import Predictions, predict, predict_as
 from gender_recognizer.evaluation.report import (
     Results,
     log_to_tensorboard,
@@ -38,8 +38,6 @@ from gender_recognizer.training.figures import worst_errors
 
 EXPLAINED = 24
 """The number of worst errors, and of random pictures, that are explained."""
-
-BATCH = 256
 
 WRITTEN = ("report.html", "metrics.json", "MODEL_CARD.md", "tensorboard")
 """The files that an evaluation writes."""
@@ -112,57 +110,67 @@ def measure(
     model: LoadedModel, others: Sequence[LoadedModel], selection: Selection, settings: EvaluateSettings
 ) -> Results:
     """Return all measurements of a model and of those it is compared with."""
-    predictor, targets = model.predictor, selection.targets
+    predictor, everything = model.predictor, selection
     classes = list(predictor.info.classes)
     draws = {"num_draws": settings.num_draws, "seed": settings.seed}
-    probabilities, seconds = predict(predictor, selection)
+    said = predict(predictor, everything)
+    selection, probabilities = everything.only(said.found), said.probabilities[said.found]
+    targets = selection.targets
     columns = group_columns(selection.names, read_metadata(selection.root))
     columns |= paired_columns(columns)
     facts = {
         "model": describe_model(model.path, predictor),
         "data": selection.describe(classes, settings.data.name),
-        "measured": describe_measurement(model.device, len(targets) / seconds) | draws,
+        "measured": describe_measurement(model.device, len(everything.rows) / said.seconds) | draws,
+        "faces": describe_faces(said, everything),
     }
+    groups = {name: by_group(probabilities, targets, classes, of, **draws) for name, of in columns.items()}
+    if not said.found.all():
+        found = np.where(said.found, "face found", "no face found").tolist()
+        groups["face"] = by_group(said.probabilities, everything.targets, classes, found, **draws)
     return Results(
         facts,
         classes,
         selection,
         probabilities,
         evaluate(probabilities, targets, classes, **draws),
-        groups={name: by_group(probabilities, targets, classes, of, **draws) for name, of in columns.items()},
+        groups=groups,
         points=predictor.info.operating_points,
         comparisons=[
-            compare(other.path.name, probabilities, predict_as(other, classes, selection), targets, classes, **draws)
+            compare(
+                other.path.name,
+                probabilities,
+                predict_as(other.predictor, classes, selection),
+                targets,
+                classes,
+                **draws,
+            )
             for other in others
         ],
         explained=explain(predictor, selection, probabilities, settings.seed) if settings.explain else {},
-        robustness=measure_robustness(predictor, selection.paths, targets, **draws) if settings.robustness else [],
+        robustness=measure_robustness(predictor, everything.paths, everything.targets, **draws)
+        if settings.robustness
+        else [],
     )
 
 
-def predict(predictor: Predictor, selection: Selection) -> tuple[np.ndarray, float]:
-    """Return float64 probabilities `(N, num_classes)` of the pictures, and the seconds that the network took.
+def describe_faces(said: Predictions, selection: Selection) -> dict[str, Any]:
+    """Return how many pictures got a label, and the share of right labels among those and among all.
 
     Raises:
-        ValueError: some of the model's results are not numbers.
+        ValueError: none did.
     """
-    predictor.predict(selection.images[selection.rows[:BATCH]])  # the first call is slower and not measured
-    parts, seconds = [], 0.0
-    for start in range(0, len(selection.rows), BATCH):
-        images = selection.images[selection.rows[start : start + BATCH]]
-        started = time.perf_counter()
-        parts.append(predictor.predict(images))
-        seconds += time.perf_counter() - started
-    probabilities = np.concatenate(parts).astype(np.float64)
-    if broken := int((~np.isfinite(probabilities)).any(axis=1).sum()):
-        raise ValueError(f"the model's results for {broken} of {len(probabilities)} pictures are not numbers")
-    return probabilities / probabilities.sum(axis=1, keepdims=True), seconds
-
-
-def predict_as(model: LoadedModel, classes: Sequence[str], selection: Selection) -> np.ndarray:
-    """Return float64 probabilities `(N, num_classes)` of the pictures, with the classes in this order."""
-    probabilities = predict(model.predictor, selection)[0]
-    return probabilities[:, [model.predictor.info.classes.index(name) for name in classes]]
+    right = said.found & (said.probabilities.argmax(axis=1) == selection.targets)
+    labelled = int(said.found.sum())
+    if not labelled:
+        raise ValueError(f"no face was found in any of the {len(right):,} pictures: nothing to evaluate")
+    return {
+        "labelled": labelled,
+        "no_face": len(right) - labelled,
+        "accuracy_of_labelled": float(right.sum() / labelled),
+        "accuracy_of_all": float(right.mean()),
+        "without": [name for name, found in zip(selection.names, said.found, strict=True) if not found],
+    }
 
 
 def describe_model(path: Path, predictor: Predictor) -> dict[str, Any]:
@@ -235,13 +243,19 @@ def read_about(path: Path) -> dict[str, Any]:
 
 def print_result(summary: dict[str, Any], folder: Path) -> None:
     """Print the result in one line, after the notes that qualify it."""
-    model, data, accuracy = summary["model"], summary["data"], summary["metrics"]["accuracy"]
+    model, data, faces = (summary[name] for name in ("model", "data", "faces"))
+    accuracy = summary["metrics"]["accuracy"]
     for note in data["notes"]:
         print_note(f"note: {note}")
     if data["unreadable"]:
         print_note(f"{len(data['unreadable']):,} of the files could not be read; the report names them.")
     if ignored := data["ignored_endings"]:
         print_note(f"ignored because their endings are not those of pictures: {describe_endings(ignored)}")
+    if faces["no_face"]:
+        print_note(
+            f"in {faces['no_face']:,} of {faces['no_face'] + faces['labelled']:,} pictures no face was found; they got "
+            f"no label. Of all, {faces['accuracy_of_all']:.2%} got the right one."
+        )
     value, low, high = (100 * accuracy[name] for name in ("value", "low", "high"))
     line = (
         f"{model['file']} on {data['pictures']:,} pictures of {data['name']} ({data['part']}): accuracy {value:.2f} % "

@@ -31,7 +31,7 @@ def saliency_maps(predictor: Predictor, images: np.ndarray, targets: np.ndarray)
     from captum.attr import Occlusion
 
     def probabilities(batch: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(predictor.predict(batch.numpy()))
+        return torch.from_numpy(predictor.predict(batch.numpy()).probabilities)
 
     maps = [
         Occlusion(probabilities).attribute(

@@ -1,7 +1,7 @@
 """Choose the pictures that a model is evaluated on: those that did not train it or, if that is unknown, all."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,11 @@ class Selection:
     def paths(self) -> list[Path]:
         """Return where the pictures are."""
         return [self.root / name for name in self.names]
+
+    def only(self, kept: np.ndarray) -> "Selection":
+        """Return the pictures for which `kept`, bool `(N,)`, is true; how many trained the model is that of all."""
+        names = [name for name, keep in zip(self.names, kept, strict=True) if keep]
+        return replace(self, names=names, rows=self.rows[kept], targets=self.targets[kept])
 
     def describe(self, classes: Sequence[str], name: str | None) -> dict[str, Any]:
         """Return the facts about the pictures, plain values; named like the folder if they have no other name."""

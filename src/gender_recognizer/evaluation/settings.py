@@ -40,12 +40,13 @@ class EvaluateSettings:
         data: the pictures: data.root holds one folder for each class of the model, and perhaps a metadata.csv that
             gives groups; data.classes names these folders, in the order of the model's classes, if their names
             differ; data.name is what the report calls the pictures; data.cache_dir keeps them decoded.
-        model_path: .onnx or .ckpt file; None for the bundled model, latest for the best checkpoint of the newest run.
+        model_path: .onnx or .ckpt file; None for the bundled model, accurate for the larger bundled one, latest for the
+            best checkpoint of the newest run.
         compare: further model files, tested against the first on the same pictures.
         part: train, validation, test or all; auto is test if the model's run has a split of these pictures, else all.
         split: split.csv of a training run; None for that of the run the model lies in, if there is one.
         explain: show which parts of a picture speak for its label.
-        robustness: how it does when pictures are framed differently, turned, blurred or dark; takes 13 times as long.
+        robustness: how it does when pictures are framed differently, turned, blurred or dark; takes 20 times as long.
         num_draws: bootstrap resamples, 100 or more.
         seed: of the resamples and of the random pictures that are explained.
         device: auto, cpu, cuda, mps, coreml, directml or openvino.

@@ -19,8 +19,8 @@ R = TypeVar("R")
 Fetch = Callable[[list[File]], Iterator[tuple[File, bytes | None]]]
 """Yields files with their contents, where they are not in the machine's own folders."""
 
-CROPS = 32
-"""Pictures that a worker takes at once, where they are crops of faces."""
+PICTURES = 32
+"""Pictures that a worker takes at once, where each gets one label."""
 
 
 class Engine(Protocol):
@@ -61,7 +61,7 @@ class Start(Protocol):
             choice: model file and device.
             limits: what is read and decided, and what a file may take.
             settings: the options of the command, `batch_size` and `num_workers` among them.
-            detector: finds faces; None where pictures are crops of faces.
+            detector: finds faces in photographs; None for `YuNet`.
             fetch: how files are read; None for `open`.
 
         Raises:
@@ -70,9 +70,9 @@ class Start(Protocol):
         ...
 
 
-def usual_batch_size(detector: Detector | None) -> int:
-    """Return how many pictures, or photographs where there is a detector, a worker takes at once."""
-    return detector.batch_size if detector else CROPS
+def usual_batch_size(limits: Limits, detector: Detector | None) -> int:
+    """Return how many pictures, or photographs where each face in them is labelled, a worker takes at once."""
+    return detector.batch_size if detector and limits.faces == "crop" else PICTURES
 
 
 def sliding_window(items: Iterable[T], submit: Callable[[T], "Future[R]"], ahead: int) -> Iterator[R]:

@@ -1,107 +1,50 @@
-"""Turn files into records: read, find the face, decide. Every engine and the Python API use the same `Labeller`."""
+"""Turn pictures into records: look, look again where that was not enough, decide.
 
+Every engine, the Python API and the evaluation use the same `Labeller`.
+"""
+
+import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from io import BytesIO
-from typing import BinaryIO
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from gender_recognizer.labelling.records import BLANK, FAILED, NO_FACE, TOO_SMALL, Limits, Record
-from gender_recognizer.models.detector import Detector, YuNet, cut_faces
+from gender_recognizer.labelling.reader import Pair, Reader, without_face
+from gender_recognizer.labelling.records import BLANK, FAILED, TOO_SMALL, Limits, Record
+from gender_recognizer.models.detector import MIN_LOOK_SCORE, MIN_SHARE, Detector
 from gender_recognizer.models.predictor import Predictor
-from gender_recognizer.pictures.listing import File
-from gender_recognizer.pictures.loading import (
-    IMAGE_SIZE,
-    Photograph,
-    Picture,
-    convert_photograph,
-    convert_picture,
-    read_photograph,
-    read_picture,
-)
-from gender_recognizer.pictures.opening import open_regular
+from gender_recognizer.pictures.loading import IMAGE_SIZE, Picture
 
-Pair = tuple[Record, Picture | None]
-"""The record of a picture so far, and the picture; None if the record already holds the reason for having no label."""
-
-NO_MEMORY = "not enough memory to read it; shrink the picture first"
+LookAgain = Callable[[list[int]], list[Pair]]
+"""Returns the main faces of pictures, which are read again: `Reader.read_again` of those with these numbers."""
 
 
-class Reader:
-    """Reads files, and finds the faces in them; may be used by several threads at once."""
+class Decision(NamedTuple):
+    """What became of a picture.
 
-    def __init__(self, limits: Limits, detector: Detector | None = None) -> None:
-        """Set the limits, and the detector that is used if they ask for faces; None for `YuNet`.
+    Attributes:
+        record: of the file or the face.
+        probabilities: `(num_classes,)`, of a picture without a face those of the whole picture; None if the model did
+            not see it.
+        picture: what was looked at last: the whole picture, or a face in it; None if there is none.
+    """
 
-        Raises:
-            ValueError: the limits ask for faces, and the extra `faces` is not installed.
-        """
-        self.limits = limits
-        self.detector = None if limits.faces == "none" else detector or YuNet()
+    record: Record
+    probabilities: np.ndarray | None
+    picture: Picture | None
 
-    def read(self, file: File, content: bytes | None = None) -> list[Pair]:
-        """Return the picture in a file, or its faces.
 
-        Args:
-            file: what to read.
-            content: its content, if it was read already.
-        """
-        record = Record(file.name, reason=file.problem, size=file.size, modified=file.modified)
-        if file.problem:
-            return [(record, None)]
-        try:
-            if content is not None:
-                return self._decode(record, BytesIO(content))
-            stream, status = open_regular(file.path, self.limits.max_file_size)
-            record.size, record.modified = status.st_size, status.st_mtime_ns
-            with stream:
-                return self._decode(record, stream)
-        except (OSError, ValueError, MemoryError) as error:
-            record.reason = reason_of(error)
-        return [(record, None)]
+class _Look(NamedTuple):
+    """What a model says about one picture; names as in `predictor.Prediction`."""
 
-    def convert(self, record: Record, image: Image.Image) -> list[Pair]:
-        """Return an opened Pillow image, or its faces."""
-        try:
-            if self.detector:
-                return self._cut(record, lambda longest: convert_photograph(image))
-            return [(record, convert_picture(image))]
-        except (OSError, ValueError, MemoryError) as error:
-            record.reason = reason_of(error)
-            return [(record, None)]
-
-    def _decode(self, record: Record, file: BinaryIO) -> list[Pair]:
-        max_pixels, allow_truncated = self.limits.max_pixels, self.limits.allow_truncated
-        if not self.detector:
-            return [(record, read_picture(file, max_pixels, allow_truncated))]
-
-        def read(longest: int | None) -> Photograph:
-            file.seek(0)
-            return read_photograph(file, longest, max_pixels, allow_truncated)
-
-        return self._cut(record, read)
-
-    def _cut(self, record: Record, read: Callable[[int | None], Photograph]) -> list[Pair]:
-        """Return the faces of a photograph, each with a record of its own."""
-        assert self.detector is not None
-        largest = self.limits.faces == "largest"
-        pictures, boxes, count = cut_faces(self.detector, read, largest)
-        if not count:
-            record.status, record.reason = NO_FACE, "no face found"
-            return [(record, None)]
-        if largest:
-            return [(replace(record, faces=count, box=boxes[0]), pictures[0])]
-        return [
-            (replace(record, file=f"{record.file}#{face}", face=face, faces=count, box=box), picture)
-            for face, (picture, box) in enumerate(zip(pictures, boxes, strict=True))
-        ]
+    probabilities: np.ndarray
+    frame: np.ndarray
+    face_score: float
 
 
 class Labeller:
-    """One model, its limits and its face detector; may be used by several threads at once."""
+    """One model, its limits and its reader; may be used by several threads at once."""
 
     def __init__(self, predictor: Predictor, limits: Limits | None = None, detector: Detector | None = None) -> None:
         """Take a model.
@@ -109,31 +52,80 @@ class Labeller:
         Args:
             predictor: the model.
             limits: None for the default ones.
-            detector: finds faces where the limits ask for them; None for `YuNet`.
+            detector: finds faces in photographs; None for `YuNet`.
 
         Raises:
-            ValueError: the limits ask for faces, and the extra `faces` is not installed.
+            ValueError: the limits ask for each face, and the model does not look for faces.
         """
         self.predictor, self.limits = predictor, limits or Limits()
         self.reader = Reader(self.limits, detector)
         self._local = threading.local()
+        self._looks = self.limits.faces == "auto" and predictor.info.looks_for_faces
+        if self.limits.faces == "crop" and not predictor.info.looks_for_faces:
+            raise ValueError("faces is crop, but the model does not look for faces; use faces=none or another model")
 
-    def label_pictures(self, read: Sequence[Pair]) -> list[Record]:
-        """Fill in and return the records of pictures."""
-        batch = [(record, picture) for record, picture in read if picture and self._accept(record, picture)]
-        if batch:
-            images = self._buffer(len(batch))
-            for row, (_, picture) in enumerate(batch):
-                images[row] = picture.pixels
-            for (record, _), probabilities in zip(batch, self.predictor.predict(images), strict=True):
-                if not np.isfinite(probabilities).all():
-                    record.status, record.reason = FAILED, "the model gave no probability: its result is not a number"
-                    continue
-                best = int(probabilities.argmax())
-                record.label = self.predictor.info.classes[best]
-                record.probability = round(float(probabilities[best]), 6)
-                record.status = self.limits.status(record.probability)
-        return [record for record, _ in read]
+    def label_pictures(self, read: Sequence[Pair], look_again: LookAgain | None = None) -> list[Record]:
+        """Fill in and return the records of pictures; see `decide`."""
+        return [decision.record for decision in self.decide(read, look_again)]
+
+    def decide(self, read: Sequence[Pair], look_again: LookAgain | None = None) -> list[Decision]:
+        """Return what becomes of pictures, and fill in their records.
+
+        A picture whose face does not fill enough of it, or that shows none, is looked at again.
+
+        Args:
+            read: the pictures.
+            look_again: reads those with these numbers again; None where there is nothing more to read.
+        """
+        looks = self._look(read)
+        rows = [row for row, look in enumerate(looks) if look and self._looks and not _shows_enough(look)]
+        again = dict(zip(rows, look_again(rows) if rows and look_again else [], strict=False))
+        closer = dict(zip(again, self._look(list(again.values())), strict=True))
+        return [
+            self._choose((record, picture), look, again.get(row), closer.get(row))
+            for row, ((record, picture), look) in enumerate(zip(read, looks, strict=True))
+        ]
+
+    def _choose(self, first: Pair, look: _Look | None, second: Pair | None, closer: _Look | None) -> Decision:
+        """Return what becomes of a picture, given the first look at it and, if there was one, the second."""
+        record, picture = first
+        if look is None or picture is None:
+            return Decision(record, None, picture)
+        if second:
+            again, face = second
+            if face and closer and closer.face_score >= MIN_LOOK_SCORE:
+                return self._decide(again, face, closer)
+            if again.status == TOO_SMALL or (face is None and again.status == FAILED):
+                return Decision(again, None, picture)
+        if self._looks and look.face_score < MIN_LOOK_SCORE:
+            return Decision(without_face(record), look.probabilities, picture)
+        if self._looks:
+            record.box, record.faces = find_box(look.frame, picture.size), 1
+        return self._decide(record, picture, look)
+
+    def _decide(self, record: Record, picture: Picture, look: _Look) -> Decision:
+        """Return the decision for a picture by what the model says about it."""
+        probabilities = look.probabilities
+        if not np.isfinite(probabilities).all():
+            record.status, record.reason = FAILED, "the model gave no probability: its result is not a number"
+            return Decision(record, probabilities, picture)
+        best = int(probabilities.argmax())
+        record.label = self.predictor.info.classes[best]
+        record.probability = round(float(probabilities[best]), 6)
+        record.status, record.reason = self.limits.status(record.probability), None
+        return Decision(record, probabilities, picture)
+
+    def _look(self, read: Sequence[Pair]) -> list[_Look | None]:
+        """Return what the model says about pictures; None where there is nothing to look at."""
+        rows = [row for row, (record, picture) in enumerate(read) if picture and self._accept(record, picture)]
+        looks: list[_Look | None] = [None] * len(read)
+        if rows:
+            images = self._buffer(len(rows))
+            for place, row in enumerate(rows):
+                images[place] = read[row][1].pixels  # type: ignore[union-attr] # which was asked above
+            for row, *said in zip(rows, *self.predictor.predict(images), strict=True):
+                looks[row] = _Look(*said)
+        return looks
 
     def _accept(self, record: Record, picture: Picture) -> bool:
         """Return whether there is something to label; if not, set the record's status and reason."""
@@ -156,11 +148,24 @@ class Labeller:
         return images[:count]
 
 
-def reason_of(error: Exception) -> str:
-    """Return why a file cannot be read, in words."""
-    if isinstance(error, MemoryError):
-        return NO_MEMORY
-    return getattr(error, "strerror", None) or str(error)
+def find_box(frame: np.ndarray, size: tuple[int, int]) -> list[int]:
+    """Return left, top, right and bottom of the square around a frame, as far as it lies in a picture of this size.
+
+    Args:
+        frame: `(4,)`, as `framing` describes it.
+        size: width and height of the picture in pixels.
+    """
+    x, y, log_size, log_aspect = (float(value) for value in frame)
+    side = math.exp(log_size - log_aspect / 2) * math.sqrt(size[0] * size[1])
+    centre = (x + 1) / 2 * size[0], (y + 1) / 2 * size[1]
+    corners = [middle + half for half in (-side / 2, side / 2) for middle in centre]
+    return [min(max(round(value), 0), limit) for value, limit in zip(corners, size * 2, strict=True)]
+
+
+def _shows_enough(look: _Look) -> bool:
+    """Return whether there is a face in a picture, and fills so much of it that its 100x80 pixels tell enough."""
+    _, _, log_size, log_aspect = look.frame
+    return look.face_score >= MIN_LOOK_SCORE and math.exp(log_size - log_aspect / 2) >= MIN_SHARE
 
 
 def _is_below(pixels: np.ndarray, contrast: int) -> bool:

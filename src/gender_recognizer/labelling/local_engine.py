@@ -1,20 +1,24 @@
 """The local engine: processes that read, decode and label in parallel; a file that kills one does not end the run."""
 
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from gender_recognizer.labelling.engines import Fetch, batched, sliding_window, usual_batch_size
-from gender_recognizer.labelling.labeller import Labeller, Pair, Reader
+from gender_recognizer.labelling.labeller import Labeller
+from gender_recognizer.labelling.reader import Pair, Reader
 from gender_recognizer.labelling.records import Limits, Record
 from gender_recognizer.labelling.settings import LabelSettings
 from gender_recognizer.labelling.workers import Crew, Task
 from gender_recognizer.models.detector import Detector
 from gender_recognizer.models.devices import ChosenModel
 from gender_recognizer.models.model_file import ModelInfo
-from gender_recognizer.models.predictor import available_cores, load_predictor
+from gender_recognizer.models.predictor import Prediction, Predictor, available_cores, load_predictor
 from gender_recognizer.pictures.listing import File
 
 AHEAD = 3
@@ -25,8 +29,26 @@ def start(
     choice: ChosenModel, limits: Limits, settings: LabelSettings, detector: Detector | None, fetch: Fetch | None
 ) -> tuple["LocalEngine", None]:
     """Return the engine of the settings; `engines.Start` says more."""
-    batch_size = settings.batch_size or usual_batch_size(detector)
+    batch_size = settings.batch_size or usual_batch_size(limits, detector)
     return LocalEngine(choice, limits, settings.num_workers or available_cores(), batch_size, detector, fetch), None
+
+
+class Again(NamedTuple):
+    """A file that is to be read again, for its main face."""
+
+    file: File
+
+
+class _InTurn:
+    """A predictor that several threads use, one at a time."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.info, self._predictor, self._lock = predictor.info, predictor, threading.Lock()
+
+    def predict(self, images: np.ndarray) -> Prediction:
+        """Return what the model says about uint8 images `(N, 100, 80, 3)`."""
+        with self._lock:
+            return self._predictor.predict(images)
 
 
 class LocalEngine:
@@ -53,11 +75,11 @@ class LocalEngine:
             limits: of what is read, of decisions, and of the resources for a file.
             num_workers: how many; the number of cores is best.
             batch_size: pictures that a worker takes at once; labels do not depend on it.
-            detector: finds faces where the limits ask for them; None for `YuNet`.
+            detector: finds faces in photographs; None for `YuNet`.
             fetch: how files are read; None for `open`.
 
         Raises:
-            ValueError: the limits ask for faces, and the extra `faces` is not installed.
+            ValueError: the model is loaded here, and was not made by this package or contradicts the limits.
         """
         self._ahead, self._batch_size = AHEAD * num_workers, batch_size
         self._labeller: Labeller | None = None
@@ -65,8 +87,10 @@ class LocalEngine:
             self._crew = Crew(partial(_start_labelling, choice.path, limits, detector, fetch), limits, num_workers)
         else:
             self._crew = Crew(partial(_start_reading, limits, detector, fetch), limits, num_workers)
-            self._labeller = Labeller(load_predictor(choice.path, choice.device, num_workers), limits, detector)
-        self._threads = ThreadPoolExecutor(num_workers)  # each waits for the answer of one process
+            predictor = _InTurn(load_predictor(choice.path, choice.device, num_workers))
+            self._labeller = Labeller(predictor, limits, detector)
+        # Each waits for the answer of one process; one more labels meanwhile.
+        self._threads = ThreadPoolExecutor(num_workers + (self._labeller is not None))
 
     @property
     def info(self) -> ModelInfo:
@@ -85,19 +109,20 @@ class LocalEngine:
     def label(self, files: Iterable[File]) -> Iterator[list[Record]]:
         """Yield the records of files, in order, in batches."""
         batches = batched(files, self._batch_size)
-        if self._labeller is None:
-            return sliding_window(batches, lambda batch: self._threads.submit(self.label_batch, batch), self._ahead)
-        answers = sliding_window(batches, lambda batch: self._threads.submit(self._read, batch), self._ahead)
-        return map(self._labeller.label_pictures, answers)
+        return sliding_window(batches, lambda batch: self._threads.submit(self.label_batch, batch), self._ahead)
 
     def label_batch(self, files: list[File]) -> list[Record]:
-        """Return the records of files, which one worker reads; as many threads as there are workers may call this."""
+        """Return the records of files, which one worker reads; several threads may call this."""
         if self._labeller is None:
             return self._crew.ask(files, _fail)
-        return self._labeller.label_pictures(self._read(files))
 
-    def _read(self, files: list[File]) -> list[Pair]:
-        return self._crew.ask(files, _fail_reading)
+        def look_again(rows: list[int]) -> list[Pair]:
+            return self._read([Again(files[row]) for row in rows])
+
+        return self._labeller.label_pictures(self._read(files), look_again)
+
+    def _read(self, items: Sequence["File | Again"]) -> list[Pair]:
+        return self._crew.ask(items, _fail_reading)
 
     def close(self) -> None:
         """End the workers at once, whatever they are doing: finished work is in the records that were yielded."""
@@ -112,8 +137,8 @@ def _fail(file: File, reason: str) -> Record:
     return Record(file.name, reason=reason, size=file.size, modified=file.modified)
 
 
-def _fail_reading(file: File, reason: str) -> Pair:
-    return _fail(file, reason), None
+def _fail_reading(item: "File | Again", reason: str) -> Pair:
+    return _fail(item.file if isinstance(item, Again) else item, reason), None
 
 
 def _start_reading(limits: Limits, detector: Detector | None, fetch: Fetch | None) -> tuple[Task, bool]:
@@ -121,6 +146,8 @@ def _start_reading(limits: Limits, detector: Detector | None, fetch: Fetch | Non
     reader, fetch = Reader(limits, detector), fetch or _open
 
     def read(batch: list[Any], note: Callable[[int], None]) -> list[Any]:
+        if batch and isinstance(batch[0], Again):
+            return _read_again(reader, fetch, batch, note)
         pairs: list[Pair] = []
         for position, (file, content) in enumerate(fetch(batch)):
             note(position)
@@ -131,13 +158,30 @@ def _start_reading(limits: Limits, detector: Detector | None, fetch: Fetch | Non
     return read, True
 
 
+def _read_again(reader: Reader, fetch: Fetch, batch: list[Again], note: Callable[[int], None]) -> list[Pair]:
+    """Return the main faces of files that are read again."""
+    pairs = []
+    for position, (file, content) in enumerate(fetch([again.file for again in batch])):
+        note(position)
+        pairs.append(reader.read_again(file, content))
+        note(-1)
+    return pairs
+
+
 def _start_labelling(
     path: Path, limits: Limits, detector: Detector | None, fetch: Fetch | None
 ) -> tuple[Task, ModelInfo]:
     """Return a task that turns files into records, and the model's metadata."""
     labeller = Labeller(load_predictor(path), limits, detector)
     read, _ = _start_reading(limits, labeller.reader.detector, fetch)
-    return (lambda batch, note: labeller.label_pictures(read(batch, note))), labeller.predictor.info
+
+    def label(batch: list[Any], note: Callable[[int], None]) -> list[Any]:
+        def look_again(rows: list[int]) -> list[Pair]:
+            return read([Again(batch[row]) for row in rows], lambda place: note(rows[place] if place >= 0 else -1))
+
+        return labeller.label_pictures(read(batch, note), look_again)
+
+    return label, labeller.predictor.info
 
 
 def _open(files: list[File]) -> Iterator[tuple[File, None]]:

@@ -36,8 +36,9 @@ TRIES = 5
 
 LOST = f"the machine that read it was lost {TRIES} times"
 
-CROPS_TIMES, PHOTOGRAPHS_TIMES = 8, 4
-"""How many times as many crops, or photographs, an actor takes at once as a worker of the local engine."""
+PICTURES_TIMES, PHOTOGRAPHS_TIMES = 8, 4
+"""How many times as many an actor takes at once as a worker of the local engine: pictures of which each gets one label,
+or photographs of which each face does."""
 
 
 def start(
@@ -45,8 +46,8 @@ def start(
 ) -> tuple["RayEngine", str]:
     """Return the engine of the settings, and how large its cluster is; `engines.Start` says more."""
     own = settings.ray or RaySettings()
-    times = PHOTOGRAPHS_TIMES if detector else CROPS_TIMES
-    batch_size = settings.batch_size or usual_batch_size(detector) * times
+    times = PHOTOGRAPHS_TIMES if limits.faces == "crop" else PICTURES_TIMES
+    batch_size = settings.batch_size or usual_batch_size(limits, detector) * times
     engine = RayEngine(choice, limits, batch_size, settings.num_workers, own.address, own.listen, detector, fetch)
     return engine, f"Ray with {engine.num_workers} workers, dashboard at {engine.dashboard or 'no address'}"
 
@@ -80,12 +81,12 @@ class RayEngine:
             num_workers: actors, with a core each; None for as many as the cluster has cores.
             address: of a running cluster, `host:port` or `auto`; None to start one.
             listen: let a cluster that is started here listen on addresses that other machines reach.
-            detector: finds faces where the limits ask for them; None for `YuNet`.
+            detector: finds faces in photographs; None for `YuNet`.
             fetch: how files are read; None for `open`, in folders that all machines see.
 
         Raises:
-            ValueError: Ray or what the limits ask for is not installed, there is no such cluster, none can be started,
-                or the file was not made by this package.
+            ValueError: Ray is not installed, there is no such cluster, none can be started, or the file was not made
+                by this package or contradicts the limits.
         """
         self.info = Labeller(load_predictor(choice.path), limits, detector).predictor.info
         context, self._leave = _join(address, listen)

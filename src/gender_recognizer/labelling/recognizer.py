@@ -3,7 +3,7 @@
 import difflib
 import inspect
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, overload
@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from gender_recognizer.labelling.engines import batched, sliding_window
-from gender_recognizer.labelling.labeller import Labeller, Pair
+from gender_recognizer.labelling.labeller import Decision, Labeller
+from gender_recognizer.labelling.reader import Pair
 from gender_recognizer.labelling.records import Limits, Record
 from gender_recognizer.models.calibration import confidence_for
 from gender_recognizer.models.detector import Detector
@@ -63,7 +64,7 @@ class Recognizer(Generic[One]):
         batch_size: int = 32,
         num_threads: int | None = None,
         target_accuracy: float | None = None,
-        faces: Literal["none", "largest"] = "none",
+        faces: Literal["auto", "none"] = "auto",
         detector: Detector | None = None,
         **limits: Unpack[LimitOptions],
     ) -> None: ...
@@ -103,7 +104,7 @@ class Recognizer(Generic[One]):
         batch_size: int = 32,
         num_threads: int | None = None,
         target_accuracy: float | None = None,
-        faces: str = "none",
+        faces: str = "auto",
         detector: Detector | None = None,
         **limits: Unpack[LimitOptions],
     ) -> None:
@@ -116,16 +117,16 @@ class Recognizer(Generic[One]):
             num_threads: threads that read and label; None for the number of cores.
             target_accuracy: choose `min_confidence` so that this share of the labels was right on the model's
                 validation pictures; pictures below it are `unsure`.
-            faces: `none` where pictures are crops of faces; in photographs `crop` labels each face and `largest` the
-                largest, which needs the extra `faces`.
-            detector: finds the faces, instead of the one of the extra `faces`.
+            faces: `auto` labels the main face of each picture, `crop` each face, `none` the whole picture, whatever it
+                shows. With a model that does not look for faces `auto` is the same as `none`.
+            detector: finds the faces in photographs, in place of `detector.YuNet`.
             **limits: fields of `labelling.records.Limits`, such as `min_confidence=0.9`. `max_seconds` has no effect:
                 files are read by threads, which cannot be ended. For files of strangers use the command `label`, whose
                 workers are processes.
 
         Raises:
             TypeError: an argument is unknown.
-            ValueError: the model was not made by this package, an argument is invalid, or the extra `faces` is missing.
+            ValueError: the model was not made by this package, or an argument is invalid or contradicts it.
         """
         _refuse_unknown(limits)
         choice = choose_device(find_model(None if model_path is None else os.fspath(model_path), Path()), device)
@@ -202,36 +203,34 @@ class Recognizer(Generic[One]):
             raise NotADirectoryError(f"'{path}' is a file; label_folder takes a folder, label takes files")
         return self.stream(Folder(path))
 
-    def look(self, pictures: Iterable[Source]) -> tuple[list[Record], list[np.ndarray | None]]:
-        """Return the records of pictures, as `stream` yields them, and the pixels that the network saw.
-
-        These are uint8 `(100, 80, 3)`, in photographs those of the face; None where there were none.
+    def look(self, pictures: Iterable[Source]) -> list[Decision]:
+        """Return the records of pictures, as `stream` yields them, and with each what the network saw and said.
 
         Raises:
             TypeError: it is one picture, or nothing that yields pictures.
         """
         _refuse_single(pictures)
         with ThreadPoolExecutor(self._num_threads) as threads:
-            pairs = [pair for read in threads.map(self._read, pictures) for pair in read]
-        seen = [None if picture is None else picture.pixels for _, picture in pairs]
-        return self._labeller.label_pictures(pairs), seen
+            return self._decide(list(pictures), threads.map)
 
     def _label_batch(self, pictures: Sequence[Source]) -> list[Record]:
-        return self._labeller.label_pictures([pair for picture in pictures for pair in self._read(picture)])
+        return [decision.record for decision in self._decide(pictures, map)]
 
-    def _read(self, picture: Source) -> list[Pair]:
-        if isinstance(picture, File):
-            return self._labeller.reader.read(picture)
-        if isinstance(picture, str | os.PathLike):
-            path = os.fspath(picture)
-            return self._labeller.reader.read(File(path, path, _find_misuse(path)))
-        if isinstance(picture, np.ndarray):
-            if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
-                raise ValueError(f"array of {picture.dtype} {picture.shape}; expected uint8 RGB (H, W, 3)")
-            picture = Image.fromarray(picture)
-        if not isinstance(picture, Image.Image):
-            raise TypeError(f"expected a path, an array or a Pillow image, not {type(picture).__name__}")
-        return self._labeller.reader.convert(Record(str(getattr(picture, "filename", ""))), picture)
+    def _decide(self, pictures: Sequence[Source], over: Callable[..., Iterable[Any]]) -> list[Decision]:
+        """Return what becomes of pictures; `over` is `map`, or one that reads several at once."""
+        sources = [_to_source(picture) for picture in pictures]
+        pairs = [pair for read in over(self._read, sources) for pair in read]
+        return self._labeller.decide(pairs, lambda rows: list(over(self._read_again, [sources[row] for row in rows])))
+
+    def _read(self, source: File | Image.Image) -> list[Pair]:
+        reader = self._labeller.reader
+        return reader.read(source) if isinstance(source, File) else reader.convert(_new_record(source), source)
+
+    def _read_again(self, source: File | Image.Image) -> Pair:
+        reader = self._labeller.reader
+        if isinstance(source, File):
+            return reader.read_again(source)
+        return reader.convert_again(_new_record(source), source)
 
 
 def _refuse_unknown(limits: Mapping[str, Any]) -> None:
@@ -256,3 +255,26 @@ def _find_misuse(path: str) -> str | None:
     if any(mark in path for mark in "*?[") and not os.path.lexists(path):
         return "a pattern, and no such file exists; label takes files, such as those that glob.glob returns"
     return None
+
+
+def _to_source(picture: Source) -> File | Image.Image:
+    """Return the file or the Pillow image that a picture is.
+
+    Raises:
+        TypeError: it is neither a path, an array nor a Pillow image.
+        ValueError: it is an array of another shape or type.
+    """
+    if isinstance(picture, str | os.PathLike):
+        path = os.fspath(picture)
+        return File(path, path, _find_misuse(path))
+    if isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
+            raise ValueError(f"array of {picture.dtype} {picture.shape}; expected uint8 RGB (H, W, 3)")
+        return Image.fromarray(picture)
+    if not isinstance(picture, File | Image.Image):
+        raise TypeError(f"expected a path, an array or a Pillow image, not {type(picture).__name__}")
+    return picture
+
+
+def _new_record(image: Image.Image) -> Record:
+    return Record(str(getattr(image, "filename", "")))

@@ -7,13 +7,13 @@ LABELLED, UNSURE, TOO_SMALL, BLANK, FAILED = "labelled", "unsure", "too_small", 
 NO_FACE = "no_face"
 STATUSES = (LABELLED, UNSURE, TOO_SMALL, BLANK, NO_FACE, FAILED)
 
-FACES = ("none", "crop", "largest")
-"""Kinds of pictures: crops already, photographs with a record for each face, or for the largest face only."""
+FACES = ("auto", "crop", "none")
+"""What is labelled of a picture: its main face, each face, or the whole picture, whatever it shows."""
 
 
 @dataclass(slots=True)
 class Record:
-    """The result for one file, or for one face in a photograph.
+    """The result for one file, or with `faces=crop` for one face in it.
 
     Attributes:
         file: path relative to the input folder, with `/`; with `faces=crop` followed by `#` and the face's number.
@@ -26,8 +26,10 @@ class Record:
         size: length of the file in bytes; None if it could not be opened.
         modified: time of its last change in ns since 1970; None if it could not be opened.
         face: number of the face among those of its photograph, from left to right, from 0; with `faces=crop` only.
-        faces: how many faces the photograph has; None if it has none, or none were looked for.
-        box: left, top, right and bottom of the square that was labelled, in pixels of the upright photograph.
+        faces: how many faces were found; 1 where the main one fills so much of the picture that no others were looked
+            for; None if there is none, or none were looked for.
+        box: left, top, right and bottom of the square that was labelled, in pixels of the upright picture; None if no
+            face was found, or none was looked for.
     """
 
     file: str
@@ -63,14 +65,15 @@ class Limits:
 
     Attributes:
         min_confidence: probability below which a picture is `unsure`, in [0, 1].
-        min_size: shorter side in pixels below which a picture is `too_small`.
+        min_size: shorter side in pixels below which a picture, or a face in a photograph, is `too_small`.
         min_contrast: difference between the largest and the smallest value, in 0..255, which some colour channel
             must reach, or the picture is `blank`; 0 to label those too.
         max_pixels: width x height above which a picture is not decoded.
         max_file_size: length in bytes above which a file is not opened.
         max_seconds: time after which a worker that reads a file is ended, and the file is `failed`.
         allow_truncated: label what there is of a file that ends too early.
-        faces: `none` where pictures are crops of faces; in photographs, `crop` labels each face, `largest` the largest.
+        faces: `auto` labels the main face of each picture, `crop` each face, `none` the whole picture, also one without
+            a face. With a model that does not look for faces `auto` is the same as `none`.
     """
 
     min_confidence: float = 0.0
@@ -80,7 +83,7 @@ class Limits:
     max_file_size: int = 100_000_000
     max_seconds: float = 20.0
     allow_truncated: bool = False
-    faces: str = "none"
+    faces: str = "auto"
 
     def __post_init__(self) -> None:
         """Refuse invalid values."""
@@ -92,7 +95,8 @@ class Limits:
         if not 0 < self.max_seconds < math.inf:
             raise ValueError(f"max_seconds is {self.max_seconds:g}; expected a number of seconds above 0, such as 20")
         if self.faces not in FACES:
-            raise ValueError(f"faces is {self.faces}; expected {', '.join(FACES[:-1])} or {FACES[-1]}")
+            hint = "; auto labels the main face" if self.faces == "largest" else ""
+            raise ValueError(f"faces is {self.faces}; expected {', '.join(FACES[:-1])} or {FACES[-1]}{hint}")
 
     def status(self, probability: float) -> str:
         """Return `labelled` or `unsure`."""

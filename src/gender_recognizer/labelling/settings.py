@@ -65,17 +65,18 @@ class LabelSettings:
             beside process.py.
         formats: the result files to write, of json, jsonl, csv.
         resume: continue where an interrupted run stopped; false = start over.
-        model_path: .onnx or .ckpt file; null = the bundled model, latest = the best checkpoint of the newest run.
+        model_path: .onnx or .ckpt file; null = the bundled model, accurate = a larger bundled one, slower and
+            more often right, latest = the best checkpoint of the newest run.
         outputs: where training runs are, for latest.
         device: auto, cpu, cuda, mps, coreml, directml or openvino, where torch or onnxruntime reaches it.
-        batch_size: pictures that a worker takes at once; null = 32, of photographs 4; with engine=ray more.
+        batch_size: pictures that a worker takes at once; null = 32, with faces=crop 4; with engine=ray more.
         num_workers: processes that read, decode and label; null = the number of cores.
-        faces: none = pictures are crops of faces; photographs: crop = label each face ("a.jpg#0", "a.jpg#1"),
-            largest = the largest one.
+        faces: auto = label the main face of each picture, near or far; crop = label each face ("a.jpg#0", "a.jpg#1");
+            none = label the whole picture, also one without a face.
         min_confidence: probability below which a picture is "unsure"; 0 = always decide.
         target_accuracy: choose min_confidence so that this share of the labels was right on the model's validation
             part.
-        min_size: shorter side in pixels below which a picture is "too_small".
+        min_size: shorter side in pixels below which a picture, or a face in a photograph, is "too_small".
         min_contrast: range of values, of 255, below which a picture is "blank"; 0 = label those too.
         max_pixels: width x height above which a picture is not decoded.
         max_file_size: length in bytes above which a file is not opened.

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, NamedTuple, Protocol
 
 from gender_recognizer.labelling.records import Limits
@@ -221,14 +222,16 @@ def limit_memory(limits: Limits) -> None:
 
 
 class Crew:
-    """Worker processes for the same number of threads; one that a file has ended is started again."""
+    """Worker processes for threads, which wait for an idle one; one that a file has ended is started again."""
 
     def __init__(self, start: Start, limits: Limits, num_workers: int) -> None:
         """Start the processes, as `WorkerProcess` does."""
         self._start, self._limits = start, limits
         self._lock, self._closed = threading.Lock(), False
         self._workers = [WorkerProcess(start, limits) for _ in range(num_workers)]
-        self._idle = list(range(num_workers))
+        self._idle: SimpleQueue[int] = SimpleQueue()
+        for number in range(num_workers):
+            self._idle.put(number)
 
     def wait(self) -> Any:
         """Return the answer of the first process, once it is ready, as `WorkerProcess.wait` does."""
@@ -252,11 +255,11 @@ class Crew:
         Raises:
             EOFError: the crew was closed.
         """
-        number = self._idle.pop()
+        number = self._idle.get()
         try:
             return self._ask(number, batch, fail)
         finally:
-            self._idle.append(number)
+            self._idle.put(number)
 
     def _ask(self, number: int, batch: Sequence[Any], fail: Callable[[Any, str], Any]) -> list[Any]:
         if not batch:

@@ -5,12 +5,34 @@ part of the network.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from gender_recognizer.pictures.loading import IMAGE_SIZE
+
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+class Seen(NamedTuple):
+    """What a network sees in pictures.
+
+    Attributes:
+        features: `(N, num_features)`.
+        steps: frames `(N, 4)` of each step that learns to find the face, as `framing` describes them, each within what
+            the frames before it show; empty in a network that does not learn it.
+        start: frames `(N, 4)` that the first step is within; None for the whole picture.
+        frames: `(N, 4)`, the part of the picture that is classified; None for the whole picture.
+        face_scores: `(N,)` in [0, 1], how sure it is that there is a face; None in a network that does not say it.
+    """
+
+    features: Tensor
+    steps: Sequence[Tensor] = ()
+    start: Tensor | None = None
+    frames: Tensor | None = None
+    face_scores: Tensor | None = None
 
 
 class FaceNetwork(nn.Module):
@@ -21,17 +43,21 @@ class FaceNetwork(nn.Module):
     Attributes:
         num_features: length of the features of one picture.
         head: turns features `(N, num_features)` into logits `(N, num_classes)`.
+        looks_for_faces: whether it knows pictures without a face.
+        image_size: (height, width) of the pictures that it is trained on and labels.
     """
 
     num_features: int
     head: nn.Module
+    looks_for_faces = False
+    image_size: tuple[int, int] = IMAGE_SIZE
 
-    def forward_features(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return features `(N, num_features)` of images `(N, 3, H, W)` in 0..255, and the frames of the face.
+    def forward_features(self, images: Tensor) -> Seen:
+        """Return what it sees in images `(N, 3, H, W)` in 0..255."""
+        raise NotImplementedError
 
-        A network that finds the face returns the frames `(N, 4)` of each of its steps, as `framing` describes them,
-        each within what the frames before it show. Any other network returns an empty list.
-        """
+    def find_faces(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return frames `(N, 4)` of the first look at images, and face scores `(N,)`, where it looks for faces."""
         raise NotImplementedError
 
     def forward_head(self, features: Tensor) -> Tensor:
@@ -40,7 +66,7 @@ class FaceNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits `(N, num_classes)` of images `(N, 3, H, W)` in 0..255."""
-        return self.forward_head(self.forward_features(images)[0])
+        return self.forward_head(self.forward_features(images).features)
 
     def exact_parts(self) -> list[str]:
         """Return the names of the modules whose convolutions must not be computed with 8-bit integers."""

@@ -15,11 +15,11 @@ from torchmetrics import MetricCollection
 from gender_recognizer.models.calibration import Scaling
 from gender_recognizer.models.class_metrics import training_metrics
 from gender_recognizer.models.classes import check_classes
-from gender_recognizer.models.framing import frames_within, limit_frames
+from gender_recognizer.models.framing import FRAME_SIZE, frames_within, limit_frames
 from gender_recognizer.models.model_info import read_scaling
 from gender_recognizer.models.networks import build_network
 from gender_recognizer.models.settings import ClassifierSettings
-from gender_recognizer.pictures.loading import IMAGE_SIZE, LOADER_VERSION
+from gender_recognizer.pictures.loading import LOADER_VERSION
 
 STAGES = ("train", "val", "test")
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class TrainingBatch(NamedTuple):
     """The inputs of a training step.
 
     Attributes:
-        images: `(N, 3, 100, 80)` in 0..255.
+        images: `(N, 3, *image_size)` in 0..255.
         targets: int64 `(N,)`.
         frames: `(N, 4)`, where the unchanged pictures lie in the images (see `framing`); None if unknown.
         guidance: `(N, num_classes + teacher_features)`, teachers' logits and features; None without teachers.
@@ -52,6 +52,7 @@ class GenderClassifier(lightning.LightningModule):
         classes: list[str],
         network: dict[str, Any],
         lr: float = 2e-3,
+        head_lr: float | None = ClassifierSettings.head_lr,
         weight_decay: float = ClassifierSettings.weight_decay,
         label_smoothing: float = ClassifierSettings.label_smoothing,
         warmup_fraction: float = ClassifierSettings.warmup_fraction,
@@ -59,7 +60,6 @@ class GenderClassifier(lightning.LightningModule):
         teacher_share: float = ClassifierSettings.teacher_share,
         teacher_features: int = 0,
         feature_weight: float = ClassifierSettings.feature_weight,
-        image_size: tuple[int, int] = IMAGE_SIZE,
         loader_version: int = LOADER_VERSION,
     ) -> None:
         """Build the network.
@@ -68,6 +68,7 @@ class GenderClassifier(lightning.LightningModule):
             classes: names of the classes, in the order of the targets.
             network: name and arguments for `build_network`.
             lr: largest learning rate, at the end of the warm-up.
+            head_lr: that of the head; None for `lr`.
             weight_decay: decoupled weight decay of AdamW, on weights with two or more dimensions.
             label_smoothing: share of the target spread evenly over the classes.
             warmup_fraction: share of all steps in which the learning rate rises; it then falls as a cosine.
@@ -75,7 +76,6 @@ class GenderClassifier(lightning.LightningModule):
             teacher_share: share of the target that is the teachers' probability instead of the label.
             teacher_features: number of the teachers' features that are predicted from the network's own; 0 for none.
             feature_weight: weight of the error in predicting them.
-            image_size: (height, width) of the pictures; travels in the checkpoint.
             loader_version: version of the loader of the pictures; travels in the checkpoint.
 
         Raises:
@@ -85,6 +85,7 @@ class GenderClassifier(lightning.LightningModule):
         classes = check_classes(classes)
         self.save_hyperparameters(logger=False)
         self.network = build_network(num_classes=len(classes), **network).to(memory_format=torch.channels_last)
+        self.hparams["image_size"] = self.network.image_size  # travels in the checkpoint
         if teacher_features:
             self.teacher_layer = nn.Linear(self.network.num_features, teacher_features)
         metrics = training_metrics(classes)
@@ -112,20 +113,21 @@ class GenderClassifier(lightning.LightningModule):
         self.scaling = Scaling()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits `(N, num_classes)` of images `(N, 3, 100, 80)` in 0..255."""
+        """Return logits `(N, num_classes)` of images `(N, 3, *image_size)` in 0..255."""
         return self.network(images)
 
     def training_step(self, batch: TrainingBatch | tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the loss of a batch, with label smoothing."""
         images, targets, frames, guidance = TrainingBatch(*batch)
-        features, found = self.network.forward_features(images)
-        logits = self.network.forward_head(features).float()
+        seen = self.network.forward_features(images)
+        logits = self.network.forward_head(seen.features).float()
         loss = nn.functional.cross_entropy(logits, targets, label_smoothing=self.hparams["label_smoothing"])
         if guidance is not None:
-            loss = self._guided_loss(loss, logits, features, guidance)
-        if found:  # unmoved pictures keep their frame
-            frames = torch.zeros_like(found[0]) if frames is None else frames
-            loss = loss + self.hparams["frame_weight"] * frame_loss(found, frames)
+            loss = self._guided_loss(loss, logits, seen.features, guidance)
+        if seen.steps:  # unmoved pictures keep their frame
+            frames = seen.steps[0].new_zeros(len(images), FRAME_SIZE) if frames is None else frames
+            frames = frames if seen.start is None else frames_within(frames, seen.start)
+            loss = loss + self.hparams["frame_weight"] * frame_loss(seen.steps, frames)
         self.outputs["train"].append((logits.detach(), targets))
         return loss
 
@@ -182,20 +184,29 @@ class GenderClassifier(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW and a schedule per step: warm-up, then decay to about zero, both as a cosine (`OneCycleLR`)."""
-        learning = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        decayed = [parameter for parameter in learning if parameter.ndim > 1]
-        others = [parameter for parameter in learning if parameter.ndim <= 1]
-        groups = [
-            {"params": decayed, "weight_decay": self.hparams["weight_decay"]},
-            {"params": others, "weight_decay": 0.0},
-        ]
+        groups = self._parameter_groups()
         optimizer = AdamW(groups, lr=self.hparams["lr"], fused=True)
         steps = int(self.trainer.estimated_stepping_batches)
         warmup = self.hparams["warmup_fraction"]
         if warmup * steps == 1:  # OneCycleLR divides by the length of the warm-up less one step
             warmup = 1.5 / steps
-        schedule = OneCycleLR(optimizer, self.hparams["lr"], steps, pct_start=warmup)
+        schedule = OneCycleLR(optimizer, [group["lr"] for group in groups], steps, pct_start=warmup)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "train/lr"}}
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the parameters that learn, with rates and decay: the head apart if it has a rate of its own."""
+        lr, head_lr, decay = (self.hparams[name] for name in ("lr", "head_lr", "weight_decay"))
+        head = set() if head_lr is None else set(self.network.head.parameters())
+        learning = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return [
+            {
+                "params": [one for one in learning if (one in head) == in_head and (one.ndim > 1) == decayed],
+                "lr": head_lr if in_head else lr,
+                "weight_decay": decay if decayed else 0.0,
+            }
+            for in_head in ([False, True] if head else [False])
+            for decayed in (True, False)
+        ]
 
 
 def frame_loss(found: Sequence[Tensor], frames: Tensor) -> Tensor:
@@ -205,7 +216,7 @@ def frame_loss(found: Sequence[Tensor], frames: Tensor) -> Tensor:
 
     Args:
         found: float `(N, 4)` for each step, relative to the frames before it.
-        frames: `(N, 4)`, the true ones, relative to the whole picture.
+        frames: `(N, 4)`, the true ones, relative to what the first step sees.
     """
     loss = frames.new_zeros(())
     for step in found:

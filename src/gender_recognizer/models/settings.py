@@ -22,6 +22,7 @@ class ClassifierSettings:
 
     Attributes:
         lr: largest learning rate; None is 2e-3 from random weights and 1e-3 from trained ones.
+        head_lr: largest learning rate of the head, which has random weights where the rest is pretrained; None for lr.
         weight_decay: decoupled weight decay of AdamW.
         label_smoothing: share of the target that is spread evenly over the classes.
         warmup_fraction: share of all steps in which the learning rate rises.
@@ -31,6 +32,7 @@ class ClassifierSettings:
     """
 
     lr: float | None = None
+    head_lr: float | None = None
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
     warmup_fraction: float = 0.1
@@ -40,8 +42,9 @@ class ClassifierSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        if self.lr is not None and self.lr <= 0:
-            raise ValueError(f"classifier.lr is {self.lr}; expected a number above 0")
+        for name in ("lr", "head_lr"):
+            if (rate := getattr(self, name)) is not None and rate <= 0:
+                raise ValueError(f"classifier.{name} is {rate}; expected a number above 0")
         for name in ("label_smoothing", "warmup_fraction", "teacher_share"):
             if not 0 <= (share := getattr(self, name)) <= 1:
                 raise ValueError(f"classifier.{name} is {share}; expected a share from 0 to 1")
@@ -66,6 +69,7 @@ class ExportSettings:
         name: of the files, without ending.
         training_data: a description of the pictures that it was trained on; none keeps the checkpoint's.
         calibration_data: folder of training pictures; with it, NAME-int8.onnx is written as well.
+        half: store the weights of NAME.onnx as 16-bit floats: half the size, and almost the same results.
         outputs: where training runs are.
 
     Exit codes: 0 done, 1 a file cannot be read or written, 2 a mistake in the options.
@@ -76,6 +80,7 @@ class ExportSettings:
     name: str = "model"
     training_data: str | None = None
     calibration_data: Path | None = None
+    half: bool = False
     outputs: Path = Path("outputs")
 
     def __post_init__(self) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gender_recognizer.models.base import FaceNetwork, Normalize
+from gender_recognizer.models.base import FaceNetwork, Normalize, Seen
+from gender_recognizer.models.first_look import FirstLook
 from gender_recognizer.models.framing import FRAME_SIZE, combine_frames, crop_frames, limit_frames
 from gender_recognizer.pictures.loading import IMAGE_SIZE
 
@@ -97,9 +98,9 @@ FINDER_WIDTHS = ((16, 32, 48, 48), (16, 24, 32, 32))
 class SmallCNN(FaceNetwork):
     """A small residual network: two strided convolutions, one block a stage, mean over positions, one layer.
 
-    With `find_face`, a `FaceFinder` predicts where the face is, a second one corrects the prediction, and the rest sees
-    that part of the picture, framed like the training pictures, and weights its positions. With the other defaults: 636
-    thousand parameters and 24.7 million multiply-adds for a 100x80 picture.
+    With `find_face` and `detector`, a pretrained face detector finds the main face, a `FaceFinder` corrects its frame,
+    and the rest sees that part of the picture, framed like the training pictures, and weights its positions. With the
+    other defaults: 636 thousand parameters and 24.7 million multiply-adds for a 100x80 picture.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class SmallCNN(FaceNetwork):
         dropout: float = 0.1,
         width: int | None = None,
         find_face: bool = False,
+        detector: bool = False,
     ) -> None:
         """Build the network.
 
@@ -124,6 +126,8 @@ class SmallCNN(FaceNetwork):
             width: channels of the first stage, in place of `stem_width` and `widths`; the first convolution and the
                 other stages then keep the proportions that they have in the defaults.
             find_face: find the face first, in pictures of 100x80.
+            detector: find it with a pretrained face detector, which also tells whether there is one; False, as in
+                files of version 0.1.0, for a `FaceFinder`.
 
         Raises:
             ValueError: `width` is not a whole number, 2 or more, or `depth` not one from 1 to 100.
@@ -136,7 +140,10 @@ class SmallCNN(FaceNetwork):
                 raise ValueError(f"model.width is {width}; expected a whole number, 2 or more")
             stem_width, widths = round(width * 2 / 3), [width, 2 * width, 4 * width, round(width * 20 / 3)]
         self.normalize = Normalize()
-        self.finders = nn.ModuleList([FaceFinder(channels) for channels in FINDER_WIDTHS] if find_face else [])
+        self.looks_for_faces = find_face and detector
+        self.look = FirstLook() if self.looks_for_faces else None
+        widths_of_finders = FINDER_WIDTHS[1:] if self.looks_for_faces else FINDER_WIDTHS
+        self.finders = nn.ModuleList(FaceFinder(channels) for channels in widths_of_finders if find_face)
         self.stem = nn.Sequential(ConvNorm(3, stem_width, 3, 2), ConvNorm(stem_width, widths[0], 3, 2))
         blocks: list[nn.Module] = []
         channels = widths[0]
@@ -150,28 +157,36 @@ class SmallCNN(FaceNetwork):
         self.num_features = channels
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels, num_classes))
 
-    def forward_features(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return features `(N, widths[-1])` of images `(N, 3, H, W)` in 0..255, and the frames of each finder.
+    def forward_features(self, images: Tensor) -> Seen:
+        """Return what it sees in images `(N, 3, H, W)` in 0..255: features `(N, widths[-1])`, frames, face scores.
 
-        Each of the frames `(N, 4)` is relative to the frames before it. The finders learn only from the true frames,
-        not from the features.
+        The finders learn only from the true frames, not from the features.
         """
-        images = seen = self.normalize(images)
-        found: list[Tensor] = []
-        frames: Tensor | None = None
+        start = frames = scores = None
+        normal = seen = self.normalize(images)
+        if self.look is not None:
+            start, scores = self.look(images)
+            frames, seen = start, crop_frames(normal, start)
+        steps: list[Tensor] = []
         for finder in self.finders:
-            found.append(finder(seen))
-            latest = limit_frames(found[-1].detach().float())
+            steps.append(finder(seen))
+            latest = limit_frames(steps[-1].detach().float())
             frames = latest if frames is None else combine_frames(frames, latest)
-            seen = crop_frames(images, frames)
+            seen = crop_frames(normal, frames)
         maps = self.blocks(self.stem(seen))
-        return (maps.mean(dim=(2, 3)) if self.pool is None else self.pool(maps)), found
+        features = maps.mean(dim=(2, 3)) if self.pool is None else self.pool(maps)
+        return Seen(features, steps, start, frames, scores)
+
+    def find_faces(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return frames `(N, 4)` of the first look at images, and face scores `(N,)`, where it looks for faces."""
+        assert self.look is not None  # see `looks_for_faces`
+        return self.look(images)
 
     def exact_parts(self) -> list[str]:
-        """Return the finders and the shortcuts that average.
+        """Return the detector, the finders and the shortcuts that average.
 
         Errors of finders would move everything that follows. ONNX Runtime 1.32 computes a convolution behind a mean
         over positions differently at the edges when it is quantised.
         """
         shortcuts = [f"blocks.{index}.shortcut" for index, block in enumerate(self.blocks) if block.averages]
-        return ["finders", *shortcuts]
+        return [*(["look"] if self.looks_for_faces else []), "finders", *shortcuts]

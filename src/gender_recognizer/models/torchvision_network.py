@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from gender_recognizer.models.base import FaceNetwork, Normalize
+from gender_recognizer.models.base import FaceNetwork, Normalize, Seen
 from gender_recognizer.pictures.loading import IMAGE_SIZE
 
 
@@ -41,9 +41,9 @@ class TorchvisionNetwork(FaceNetwork):
             self.num_features, self.head = linear.in_features, linear
             _replace(self.body, self._last, nn.Identity())
 
-    def forward_features(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return features `(N, num_features)` of images `(N, 3, 100, 80)` in 0..255, and no frames."""
-        return self.body(self.normalize(images)), []
+    def forward_features(self, images: Tensor) -> Seen:
+        """Return features `(N, num_features)` of images `(N, 3, 100, 80)` in 0..255."""
+        return Seen(self.body(self.normalize(images)))
 
     def exact_parts(self) -> list[str]:
         """Return the convolutions behind a mean over positions, which 8 bits compute wrongly at the edges."""

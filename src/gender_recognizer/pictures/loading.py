@@ -79,12 +79,14 @@ class Picture(NamedTuple):
         size: width and height of the original, in pixels.
         pages: how many pages or frames the file has, `MAX_PAGES` if that many or more; `pixels` show the first.
         truncated: whether the file ends too early; then the missing part is grey.
+        is_face: whether it is a face that was cut out; then `size` is that of the face.
     """
 
     pixels: np.ndarray
     size: tuple[int, int]
     pages: int = 1
     truncated: bool = False
+    is_face: bool = False
 
 
 T = TypeVar("T", Picture, Photograph)
@@ -155,7 +157,21 @@ def read_photograph(
     Raises:
         ValueError: as in `read_picture`.
     """
+    content = file.getvalue() if isinstance(file, BytesIO) else b""
+    size = jpeg.read_plain_header(content)
+    if (
+        size
+        and size[0] * size[1] <= max_pixels
+        and (image := jpeg.decode_shrunk(content, size, _wanted(size, longest)))
+    ):
+        return Photograph(image, size)
     return _read(file, max_pixels, allow_truncated, lambda image, file: _to_photograph(image, file, longest))
+
+
+def _wanted(size: tuple[int, int], longest: int | None) -> tuple[int, int]:
+    """Return the width and height at which a picture of this size has `longest` pixels along its longer side."""
+    share = min(1.0, longest / max(size)) if longest else 1.0
+    return math.ceil(size[0] * share), math.ceil(size[1] * share)
 
 
 def convert_picture(image: Image.Image) -> Picture:
@@ -238,8 +254,7 @@ def _to_picture(image: Image.Image, file: BinaryIO | None, shape: tuple[int, int
 def _to_photograph(image: Image.Image, file: BinaryIO | None, longest: int | None) -> Photograph:
     width, height = image.size
     orientation = _load_orientation(image)
-    share = longest / max(width, height) if longest else 1
-    image.draft("RGB", (math.ceil(width * share), math.ceil(height * share)))
+    image.draft("RGB", _wanted(image.size, longest))
     upright = _turn(to_rgb(image), orientation)
     upright.load()  # of a JPEG in RGB nothing has been decoded yet
     size = (height, width) if orientation >= 5 else (width, height)

@@ -60,8 +60,9 @@ def _ask(cache: ImageCache, path: Path, classes: list[str]) -> np.ndarray:
     teacher = load_teacher(path, classes)
     name = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
-    def ask(images: np.ndarray) -> np.ndarray:
-        logger.info("computing the outputs of teacher %s for %d pictures", path, len(images))
+    def ask(pictures: np.ndarray) -> np.ndarray:
+        logger.info("computing the outputs of teacher %s for %d pictures", path, len(pictures))
+        images = cache.images_of(teacher.network.image_size)
         outputs = torch.cat([_outputs(teacher, block) for block in read_blocks(images, 64)])
         logits, features = outputs[:, : len(classes)], outputs[:, len(classes) :]
         features = (features - features.mean(dim=0)) / features.std(dim=0).clamp(min=1e-6)
@@ -72,11 +73,11 @@ def _ask(cache: ImageCache, path: Path, classes: list[str]) -> np.ndarray:
 
 @torch.inference_mode()
 def _outputs(teacher: GenderClassifier, images: np.ndarray) -> Tensor:
-    """Return float32 logits and features, side by side, of uint8 images `(N, 100, 80, 3)`."""
+    """Return float32 logits and features, side by side, of uint8 images `(N, H, W, 3)`."""
     batch = torch.from_numpy(images.copy()).permute(0, 3, 1, 2)
     both = torch.cat([batch, batch.flip(3)])
     with torch.autocast(both.device.type, torch.bfloat16):
-        features = teacher.network.forward_features(both)[0].float()
+        features = teacher.network.forward_features(both).features.float()
     # The unscaled logits, without `ModelInfo.scaling`: the bundled weights were trained with these.
     logits = teacher.network.forward_head(features)
     return torch.cat([logits, features], dim=1).view(2, len(batch), -1).mean(dim=0)

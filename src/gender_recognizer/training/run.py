@@ -22,6 +22,7 @@ from gender_recognizer.models.model_file import describe_checkpoint, find_start,
 from gender_recognizer.models.onnx_export import export_onnx
 from gender_recognizer.training.calibrating import calibrate, fit_scaling
 from gender_recognizer.training.distillation import load_teacher, teach
+from gender_recognizer.training.faces import tell_of_faces
 from gender_recognizer.training.figures import class_balance_figure
 from gender_recognizer.training.fine_tuning import resolve_start, start_from
 from gender_recognizer.training.interruption import stoppable
@@ -139,11 +140,14 @@ def prepare(settings: TrainSettings, callbacks: Sequence[Callback] = ()) -> Run:
     lightning.seed_everything(settings.seed, workers=True, verbose=False)
     data = build_data(settings)
     classifier = build_classifier(settings, data)
+    data.image_size = classifier.network.image_size
     steps = None if ckpt_path is None else scheduled_steps(ckpt_path)
     trainer = build_trainer(settings, run_dir, callbacks, steps)
     logger.info("reading %s; what is decoded is kept in %s", data.root, data.cache_dir)
     data.prepare_data()
     data.setup()
+    if trainer.is_global_zero:
+        tell_of_faces(classifier.network, data.parts["train"])
     if ckpt_path is not None:
         check_same_pictures(data, run_dir)
     elif settings.init_from is not None:
@@ -209,7 +213,17 @@ def build_data(settings: TrainSettings) -> FaceDataModule:
     batch_size = options.batch_size if root == options.root else min(options.batch_size, 16)
     augmentation = None if options.augmentation is None else Augmentation(**vars(options.augmentation))
     guide = partial(teach, paths=settings.teachers, classes=options.classes) if settings.teachers else None
-    names = ("classes", "test_root", "split", "split_fractions", "split_seed", "shuffle", "num_workers", "exclude")
+    names = (
+        "classes",
+        "test_root",
+        "split",
+        "people",
+        "split_fractions",
+        "split_seed",
+        "shuffle",
+        "num_workers",
+        "exclude",
+    )
     return FaceDataModule(
         root,
         options.cache_dir,

@@ -1,0 +1,83 @@
+"""What a model says about the chosen pictures, found and labelled as `process.py` does it."""
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from gender_recognizer.evaluation.selection import Selection
+from gender_recognizer.labelling.labeller import Decision, Labeller
+from gender_recognizer.labelling.reader import Pair
+from gender_recognizer.labelling.records import NO_FACE, Limits, Record
+from gender_recognizer.models.predictor import Predictor
+from gender_recognizer.pictures.listing import File
+from gender_recognizer.pictures.loading import IMAGE_SIZE, Picture
+
+EVERYTHING = Limits(min_size=0, min_contrast=0)
+"""Limits with which only a picture without a face gets no label."""
+
+_BATCH = 256
+
+
+class Predictions(NamedTuple):
+    """What a model says.
+
+    Attributes:
+        probabilities: float64 `(N, num_classes)`; of a picture without a face those of the whole picture.
+        found: bool `(N,)`, whether a face was found, or none was looked for.
+        seconds: that it took.
+    """
+
+    probabilities: np.ndarray
+    found: np.ndarray
+    seconds: float
+
+
+def predict(predictor: Predictor, selection: Selection) -> Predictions:
+    """Return what a model says about the pictures.
+
+    Raises:
+        ValueError: some of the model's results are not numbers.
+    """
+    predictor.predict(selection.images[selection.rows[:_BATCH]])  # the first call is slower and not measured
+    parts, found, started = [], [], time.perf_counter()
+    labeller, paths = Labeller(predictor, EVERYTHING), selection.paths
+    for record, probabilities, _ in decide(labeller, selection.images, selection.rows, paths):
+        parts.append(probabilities)
+        found.append(record.status != NO_FACE)
+    seconds = time.perf_counter() - started
+    probabilities = np.array(parts, np.float64)
+    if broken := int((~np.isfinite(probabilities)).any(axis=1).sum()):
+        raise ValueError(f"the model's results for {broken} of {len(probabilities)} pictures are not numbers")
+    return Predictions(probabilities / probabilities.sum(axis=1, keepdims=True), np.array(found), seconds)
+
+
+def predict_as(predictor: Predictor, classes: Sequence[str], selection: Selection) -> np.ndarray:
+    """Return float64 probabilities `(N, num_classes)` of the pictures, with the classes in this order."""
+    probabilities = predict(predictor, selection).probabilities
+    return probabilities[:, [predictor.info.classes.index(name) for name in classes]]
+
+
+def decide(labeller: Labeller, images: np.ndarray, rows: np.ndarray, paths: Sequence[Path]) -> Iterator[Decision]:
+    """Yield what becomes of each picture, as in labelling.
+
+    Args:
+        labeller: of the model.
+        images: uint8 `(num_files, 100, 80, 3)`, of which `rows` selects.
+        rows: int64 `(N,)`.
+        paths: of the `N` files, for pictures that are looked at again.
+    """
+    for start in range(0, len(rows), _BATCH):
+        pairs: list[Pair] = [
+            (Record(""), Picture(pixels, IMAGE_SIZE[::-1])) for pixels in images[rows[start : start + _BATCH]]
+        ]
+
+        def look_again(places: list[int], start: int = start) -> list[Pair]:
+            files = [File(paths[start + place].name, str(paths[start + place])) for place in places]
+            with ThreadPoolExecutor() as threads:
+                return list(threads.map(labeller.reader.read_again, files))
+
+        yield from labeller.decide(pairs, look_again)

@@ -1,0 +1,123 @@
+"""Read files: the picture in each, or the faces in it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from io import BytesIO
+from typing import BinaryIO
+
+from PIL import Image
+
+from gender_recognizer.labelling.records import NO_FACE, Limits, Record
+from gender_recognizer.models.detector import Detector, YuNet
+from gender_recognizer.models.face_crops import Read, cut_faces, cut_main_face
+from gender_recognizer.pictures.listing import File
+from gender_recognizer.pictures.loading import (
+    Photograph,
+    Picture,
+    convert_photograph,
+    convert_picture,
+    read_photograph,
+    read_picture,
+)
+from gender_recognizer.pictures.opening import open_regular
+
+Pair = tuple[Record, Picture | None]
+"""The record of a picture so far, and the picture; None if the record already holds the reason for having no label."""
+
+NO_MEMORY = "not enough memory to read it; shrink the picture first"
+
+
+class Reader:
+    """Reads files, and finds the faces in them; may be used by several threads at once."""
+
+    def __init__(self, limits: Limits, detector: Detector | None = None) -> None:
+        """Set the limits, and the detector of faces in photographs; None for `YuNet`."""
+        self.limits, self.detector = limits, detector or YuNet()
+
+    def read(self, file: File, content: bytes | None = None) -> list[Pair]:
+        """Return the picture in a file or, if the limits ask for each, the faces in it.
+
+        Args:
+            file: what to read.
+            content: its content, if it was read already.
+        """
+        return self._open(file, content, self._decode)
+
+    def read_again(self, file: File, content: bytes | None = None) -> Pair:
+        """Return the main face of the photograph in a file, which is searched for at the sizes that it takes."""
+        return self._open(file, content, lambda record, stream: [self._cut_main(record, self._reading(stream))])[0]
+
+    def convert(self, record: Record, image: Image.Image) -> list[Pair]:
+        """Return an opened Pillow image, or its faces."""
+        if self.limits.faces == "crop":
+            return _guard(record, lambda: self._cut(record, lambda longest: convert_photograph(image)))
+        return _guard(record, lambda: [(record, convert_picture(image))])
+
+    def convert_again(self, record: Record, image: Image.Image) -> Pair:
+        """Return the main face of an opened Pillow image."""
+        return _guard(record, lambda: [self._cut_main(record, lambda longest: convert_photograph(image))])[0]
+
+    def _open(self, file: File, content: bytes | None, decode: Callable[[Record, BinaryIO], list[Pair]]) -> list[Pair]:
+        record = Record(file.name, reason=file.problem, size=file.size, modified=file.modified)
+        if file.problem:
+            return [(record, None)]
+
+        def read() -> list[Pair]:
+            if content is not None:
+                return decode(record, BytesIO(content))
+            stream, status = open_regular(file.path, self.limits.max_file_size)
+            record.size, record.modified = status.st_size, status.st_mtime_ns
+            with stream:
+                return decode(record, stream)
+
+        return _guard(record, read)
+
+    def _decode(self, record: Record, file: BinaryIO) -> list[Pair]:
+        if self.limits.faces == "crop":
+            return self._cut(record, self._reading(file))
+        return [(record, read_picture(file, self.limits.max_pixels, self.limits.allow_truncated))]
+
+    def _reading(self, file: BinaryIO) -> Read:
+        def read(longest: int | None) -> Photograph:
+            file.seek(0)
+            return read_photograph(file, longest, self.limits.max_pixels, self.limits.allow_truncated)
+
+        return read
+
+    def _cut(self, record: Record, read: Read) -> list[Pair]:
+        """Return the faces of a photograph, each with a record of its own."""
+        pictures, boxes = cut_faces(self.detector, read)
+        if not pictures:
+            return [(without_face(record), None)]
+        return [
+            (replace(record, file=f"{record.file}#{face}", face=face, faces=len(boxes), box=box), picture)
+            for face, (picture, box) in enumerate(zip(pictures, boxes, strict=True))
+        ]
+
+    def _cut_main(self, record: Record, read: Read) -> Pair:
+        found = cut_main_face(self.detector, read)
+        if found is None:
+            return without_face(record), None
+        picture, record.box, record.faces = found
+        return record, picture
+
+
+def without_face(record: Record) -> Record:
+    """Return the record of a picture in which no face was found."""
+    return replace(record, status=NO_FACE, reason="no face found", faces=None, box=None)
+
+
+def _guard(record: Record, read: Callable[[], list[Pair]]) -> list[Pair]:
+    """Return what `read` returns or, if the picture cannot be read, the record with the reason."""
+    try:
+        return read()
+    except (OSError, ValueError, MemoryError) as error:
+        record.reason = reason_of(error)
+        return [(record, None)]
+
+
+def reason_of(error: Exception) -> str:
+    """Return why a file cannot be read, in words."""
+    if isinstance(error, MemoryError):
+        return NO_MEMORY
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,161 @@
+"""Faces of a photograph as pictures: all of them, or the main one, searched for from coarse to fine."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from PIL import Image
+
+from gender_recognizer.models.detector import Detector, Face
+from gender_recognizer.pictures.loading import IMAGE_SIZE, Photograph, Picture
+
+Read = Callable[[int | None], Photograph]
+"""Returns a photograph with at least this many pixels along its longer side; None for all."""
+
+LOOKS = (320, 640)
+"""Longer sides in pixels at which a photograph is searched first for its main face; then at all of the detector's."""
+
+MIN_SIDE = 64
+"""Side in pixels from which on a face is cut out of a JPEG that was decoded smaller."""
+
+MIN_MAIN_SCORE = 0.75
+"""Least score of the faces among which the main one is. With 0.7, 0.75, 0.8 and 0.85 a face was found in 6.4, 5.7, 4.1
+and 3.0 % of 296 pictures of cats; of 150 in photographs of 1155x866, 0.15 of the height, all were but with 0.85 one."""
+
+_MORE = 1.2
+"""How many times as large a photograph must be as at the last look to be worth another one."""
+
+_TURNS = (
+    (Image.Transpose.ROTATE_90, math.pi / 2),
+    (Image.Transpose.ROTATE_270, 3 * math.pi / 2),
+    (Image.Transpose.ROTATE_180, math.pi),
+)
+"""Turns, counterclockwise, in which heads are searched for that lie on a side or hang down."""
+
+
+def cut_faces(detector: Detector, read: Read) -> tuple[list[Picture], list[list[int]]]:
+    """Return the faces of a photograph as pictures, from left to right, and their boxes.
+
+    Raises:
+        ValueError: the photograph cannot be read.
+    """
+    photograph = read(detector.longest)
+    faces = detector.find(photograph)
+    share = photograph.image.width / photograph.size[0]
+    if share < 1 and any(face.side * share < IMAGE_SIZE[0] for face in faces):
+        photograph = read(None)
+    return [cut_face(photograph, face) for face in faces], [face.box(photograph.size) for face in faces]
+
+
+def cut_main_face(detector: Detector, read: Read) -> tuple[Picture, list[int], int] | None:
+    """Return the main face of a photograph as a picture, its box, and how many faces were found; None without a face.
+
+    It looks from coarse to fine, and stops as soon as it finds a face: smaller ones would not be the main one.
+
+    Raises:
+        ValueError: the photograph cannot be read.
+    """
+    photograph, faces = _search(detector, read)
+    if not faces:
+        return None
+    face = choose_main(photograph, faces)
+    share = photograph.image.width / photograph.size[0]
+    if share < 1 and face.side * share < MIN_SIDE:
+        photograph = read(math.ceil(max(photograph.size) * IMAGE_SIZE[0] / face.side))
+    return cut_face(photograph, face), face.box(photograph.size), len(faces)
+
+
+def _search(detector: Detector, read: Read) -> tuple[Photograph, list[Face]]:
+    """Return the faces at the first size of a photograph that shows any, and the photograph as far as it was decoded.
+
+    Heads that lie on a side are searched for before small ones: in the large tiles they would be missed, too.
+    """
+    photograph = read(LOOKS[0])
+    for longest in LOOKS:
+        photograph = _with_pixels(photograph, longest, read)
+        if faces := _find_sure(detector, _shrink(photograph, longest)):
+            return photograph, faces
+        if max(photograph.size) < _MORE * longest:
+            break
+    faces = _find_turned(detector, _shrink(photograph, LOOKS[0]))
+    if not faces and max(photograph.size) >= _MORE * LOOKS[-1]:
+        photograph = _with_pixels(photograph, detector.longest, read)
+        faces = _find_sure(detector, photograph)
+    return photograph, faces
+
+
+def _find_sure(detector: Detector, photograph: Photograph) -> list[Face]:
+    """Return the faces of which the detector is sure enough where a photograph may show none."""
+    return [face for face in detector.find(photograph) if face.score >= MIN_MAIN_SCORE]
+
+
+def _with_pixels(photograph: Photograph, longest: int, read: Read) -> Photograph:
+    """Return a photograph with `longest` pixels along its longer side, or all; it is read again if need be."""
+    had, all_of_them = max(photograph.image.size), max(photograph.size)
+    return photograph if had >= min(longest, all_of_them) else read(longest)
+
+
+def _shrink(photograph: Photograph, longest: int) -> Photograph:
+    """Return a photograph with no more than `longest` pixels along its longer side."""
+    share = longest / max(photograph.image.size)
+    if share >= 1:
+        return photograph
+    width, height = (max(1, round(side * share)) for side in photograph.image.size)
+    image = photograph.image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return photograph._replace(image=image)
+
+
+def _find_turned(detector: Detector, photograph: Photograph) -> list[Face]:
+    """Return the faces of heads that do not stand upright: those at the turn of which the detector is most sure."""
+    best: list[Face] = []
+    for turn, angle in _TURNS:
+        swapped = photograph.size if angle == math.pi else photograph.size[::-1]
+        found = _find_sure(detector, photograph._replace(image=photograph.image.transpose(turn), size=swapped))
+        if max((face.score for face in found), default=0) > max((face.score for face in best), default=0):
+            best = [_turn_back(face, angle, swapped, photograph.size) for face in found]
+    return best
+
+
+def _turn_back(face: Face, angle: float, turned: tuple[int, int], size: tuple[int, int]) -> Face:
+    """Return a face of a photograph that was turned by an angle, counterclockwise, where it is in the photograph."""
+    x, y = face.centre[0] - turned[0] / 2, face.centre[1] - turned[1] / 2
+    cos, sin = math.cos(angle), math.sin(angle)
+    centre = size[0] / 2 + x * cos - y * sin, size[1] / 2 + x * sin + y * cos
+    return face._replace(centre=centre, tilt=face.tilt + angle)
+
+
+def choose_main(photograph: Photograph, faces: Sequence[Face]) -> Face:
+    """Return the main one of several faces: it is large, near the middle, and among faces of similar size sharp."""
+    ranks = [_rank(face, photograph.size) for face in faces]
+    first = max(ranks)
+    near = [(face, rank) for face, rank in zip(faces, ranks, strict=True) if rank >= first / 2]
+    if len(near) == 1:
+        return near[0][0]
+    sharp = [_sharpness(cut_face(photograph, face).pixels) for face, _ in near]
+    most = max(sharp) or 1.0
+    return max(zip(near, sharp, strict=True), key=lambda item: item[0][1] * (0.5 + item[1] / most / 2))[0][0]
+
+
+def _rank(face: Face, size: tuple[int, int]) -> float:
+    """Return how much a face looks like the main one of a photograph, by its size, place and score."""
+    x, y = (2 * middle / side - 1 for middle, side in zip(face.centre, size, strict=True))
+    return face.side * face.score * max(0.1, 1 - (x**2 + y**2) / 4)
+
+
+def _sharpness(pixels: np.ndarray) -> float:
+    """Return how sharp a picture `(100, 80, 3)` is: its mean second difference, as a share of its contrast."""
+    grey = pixels.mean(axis=2)
+    second = np.abs(np.diff(grey, 2, axis=0)).mean() + np.abs(np.diff(grey, 2, axis=1)).mean()
+    return float(second / (grey.std() + 1))
+
+
+def cut_face(photograph: Photograph, face: Face) -> Picture:
+    """Return a face turned upright; beyond the edges of the photograph there is black, as in the training pictures."""
+    share = photograph.image.width / photograph.size[0]
+    x, y, reach = face.centre[0] * share, face.centre[1] * share, 0.75 * face.side * share
+    around = photograph.image.crop((round(x - reach), round(y - reach), round(x + reach), round(y + reach)))
+    around = around.resize((300, 300), Image.Resampling.BILINEAR, reducing_gap=3.0)
+    upright = around.rotate(math.degrees(face.tilt), Image.Resampling.BILINEAR)
+    pixels = np.asarray(upright.resize(IMAGE_SIZE[::-1], Image.Resampling.BILINEAR, (50, 50, 250, 250)))
+    side = round(face.side)
+    return Picture(pixels, (side, side), photograph.pages, photograph.truncated, is_face=True)
