@@ -29,14 +29,14 @@ class ChannelGate(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        last = nn.Conv2d(channels // 4, channels, 1)
+        last = nn.Linear(channels // 4, channels)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-        self.gate = nn.Sequential(nn.Conv2d(channels, channels // 4, 1), nn.ReLU(inplace=True), last, nn.Sigmoid())
+        self.gate = nn.Sequential(nn.Linear(channels, channels // 4), nn.ReLU(inplace=True), last, nn.Sigmoid())
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return maps `(N, channels, H, W)`, each channel times 0 to 2."""
-        return maps * (2 * self.gate(maps.mean(dim=(2, 3), keepdim=True)))
+        return maps * (2 * self.gate(maps.mean(dim=(2, 3))))[:, :, None, None]
 
 
 class ResidualBlock(nn.Module):
