@@ -24,14 +24,30 @@ class ConvNorm(nn.Sequential):
         super().__init__(*layers, *([nn.ReLU(inplace=True)] if relu else []))
 
 
+class ChannelGate(nn.Module):
+    """Weighs channels by what the whole picture shows (squeeze-and-excitation, Hu et al. 2018); untrained, alike."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        last = nn.Linear(channels // 4, channels)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.gate = nn.Sequential(nn.Linear(channels, channels // 4), nn.ReLU(inplace=True), last, nn.Sigmoid())
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return maps `(N, channels, H, W)`, each channel times 0 to 2."""
+        return maps * (2 * self.gate(maps.mean(dim=(2, 3))))[:, :, None, None]
+
+
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions beside a shortcut (He et al. 2016); the shortcut averages where it halves the size."""
 
-    def __init__(self, channels: int, out_channels: int, stride: int) -> None:
+    def __init__(self, channels: int, out_channels: int, stride: int, gate: bool = False) -> None:
         super().__init__()
         self.branch = nn.Sequential(
             ConvNorm(channels, out_channels, 3, stride), ConvNorm(out_channels, out_channels, 3, relu=False)
         )
+        self.gate: nn.Module = ChannelGate(out_channels) if gate else nn.Identity()
         self.averages = stride > 1
         self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or channels != out_channels:
@@ -40,7 +56,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return `(N, out_channels, H / stride, W / stride)`."""
-        return nn.functional.relu(self.branch(maps) + self.shortcut(maps))
+        return nn.functional.relu(self.gate(self.branch(maps)) + self.shortcut(maps))
 
 
 class FaceFinder(nn.Module):
@@ -113,6 +129,7 @@ class SmallCNN(FaceNetwork):
         width: int | None = None,
         find_face: bool = False,
         detector: bool = False,
+        gates: bool = False,
     ) -> None:
         """Build the network.
 
@@ -128,6 +145,7 @@ class SmallCNN(FaceNetwork):
             find_face: find the face first, in pictures of 100x80.
             detector: find it with a pretrained face detector, which also tells whether there is one; False, as in
                 files of version 0.1.0, for a `FaceFinder`.
+            gates: weigh the channels of each block by what the whole picture shows.
 
         Raises:
             ValueError: `width` is not a whole number, 2 or more, or `depth` not one from 1 to 100.
@@ -149,7 +167,8 @@ class SmallCNN(FaceNetwork):
         channels = widths[0]
         for stage, stage_width in enumerate(widths):
             for index in range(depth):
-                blocks.append(ResidualBlock(channels, stage_width, stride=2 if stage > 0 and index == 0 else 1))
+                stride = 2 if stage > 0 and index == 0 else 1
+                blocks.append(ResidualBlock(channels, stage_width, stride, gates))
                 channels = stage_width
         self.blocks = nn.Sequential(*blocks)
         rows, columns = (math.ceil(size / 4 / 2 ** (len(widths) - 1)) for size in IMAGE_SIZE)

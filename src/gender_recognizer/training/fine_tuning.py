@@ -15,7 +15,7 @@ from gender_recognizer.training.settings import TrainSettings
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_NETWORK = {"name": "smallcnn", "find_face": True}
+DEFAULT_NETWORK = {"name": "smallcnn", "find_face": True, "detector": True}
 """The network that is trained if none is chosen; its other options have their defaults."""
 
 
@@ -50,14 +50,14 @@ def start_from(classifier: GenderClassifier, path: Path) -> None:
     """Copy the weights of a checkpoint into a classifier, and log which were copied.
 
     The last layer is copied only if the classes have the same names; in another order, its rows follow the names.
-    A network that finds the face may start from one that does not: its new parts then start untrained.
+    A network that finds the face, or has gates, may start from one without: its new parts then start untrained.
 
     Raises:
         ValueError: the checkpoint holds a network whose weights do not fit.
     """
     source = load_classifier(path)[0]
     weights, own = source.network.state_dict(), classifier.network.state_dict()
-    weights |= {name: own[name] for name in own.keys() - weights.keys() if name.startswith(("finders.", "pool."))}
+    weights |= {name: own[name] for name in own.keys() - weights.keys() if _is_optional(name)}
     head = source.network.last_layer()
     theirs, ours = source.hparams["network"], classifier.hparams["network"]
     if theirs["name"] != ours["name"] or _shapes(weights, head) != _shapes(own, head):
@@ -71,6 +71,11 @@ def start_from(classifier: GenderClassifier, path: Path) -> None:
         weights |= {name: own[name] for name in names}
         logger.info("starting from %s: all weights but the last layer's, trained on classes %s", path, ", ".join(had))
     classifier.network.load_state_dict(weights)
+
+
+def _is_optional(name: str) -> bool:
+    """Return whether weights of this name belong to a part that does nothing before it is trained, or is pretrained."""
+    return name.startswith(("look.", "finders.", "pool.")) or ".gate." in name
 
 
 def _shapes(weights: dict[str, Tensor], head: str) -> dict[str, torch.Size]:
