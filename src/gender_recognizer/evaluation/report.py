@@ -209,9 +209,9 @@ def log_to_tensorboard(results: Results, figures: Mapping[str, Figure], folder: 
         writer.add_text(f"{RESULTS}/metrics", "\n".join(["| metric | value |", "|---|---|", *rows]))
         for name, figure in figures.items():
             writer.add_figure(f"{RESULTS}/{name}", figure)
-        rows = worst_errors(results.probabilities, results.pictures.targets, WORST)
-        if len(rows):
+        worst = worst_errors(results.probabilities, results.pictures.targets, WORST)
+        if len(worst):
             pictures = results.pictures
-            names = [f"{printable(pictures.names[row])}\n{results.probabilities[row].max():.2f}" for row in rows]
-            grid = named_grid_figure(pictures.images[pictures.rows[rows]], names)
+            names = [f"{printable(pictures.names[row])}\n{results.probabilities[row].max():.2f}" for row in worst]
+            grid = named_grid_figure(pictures.images[pictures.rows[worst]], names)
             writer.add_figure(f"{RESULTS}/worst_errors", grid)

@@ -150,7 +150,8 @@ def measure_robustness(
 
 def _is_right(predictor: Predictor, paths: Sequence[Path], targets: np.ndarray, name: str) -> np.ndarray:
     """Return 1.0 for each picture that gets its label after a change, found and labelled as ever, else 0.0."""
-    labeller, labels = Labeller(predictor, EVERYTHING), []
+    labels: list[str | None] = []
+    labeller = Labeller(predictor, EVERYTHING)
     for block in changed_blocks(paths, name):
         rows = range(len(labels), len(labels) + len(block))
         pairs = [(Record(""), Picture(pixels, IMAGE_SIZE[::-1])) for pixels in block]

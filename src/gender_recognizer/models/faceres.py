@@ -112,7 +112,7 @@ class FaceRes(FaceNetwork):
         """Draw random weights that keep the size of the signal: nothing normalises it between the layers."""
         for convolution in self._convolutions():
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-            nn.init.zeros_(convolution.bias)
+            nn.init.zeros_(convolution.get_parameter("bias"))
         self._convolutions()[0].weight.div_(64)  # about the standard deviation of pixels
 
     def _convolutions(self) -> list[nn.Conv2d]:
@@ -128,10 +128,11 @@ class FaceRes(FaceNetwork):
                 weight, bias = _convolution_weights(arrays, index)
             except (KeyError, ValueError):
                 raise ValueError(f"'{path}' is not faceres: it lacks the weights of convolution {index}") from None
-            if weight.shape != convolution.weight.shape or bias.shape != convolution.bias.shape:
+            own = convolution.get_parameter("bias")
+            if weight.shape != convolution.weight.shape or bias.shape != own.shape:
                 raise ValueError(f"'{path}' is not faceres: convolution {index} has weights of shape {weight.shape}")
             convolution.weight.copy_(torch.from_numpy(weight))
-            convolution.bias.copy_(torch.from_numpy(bias))
+            own.copy_(torch.from_numpy(bias))
 
 
 def _convolution_weights(arrays: dict[str, np.ndarray], index: int) -> tuple[np.ndarray, np.ndarray]:

@@ -96,8 +96,8 @@ class FirstLook(nn.Module):
         main = places.gather(1, best.unsqueeze(2).expand(-1, -1, 3))
         share = scores**2 * _likeness(places, main)
         # A product of matrices: ONNX Runtime sums a single picture's cells in another order than those of several.
-        *place, total = (share.unsqueeze(1) @ functional.pad(places, (0, 1), value=1.0))[:, 0].unbind(dim=1)
-        place = torch.stack(place, dim=1) / total.unsqueeze(1).clamp(1e-6)
+        sums = (share.unsqueeze(1) @ functional.pad(places, (0, 1), value=1.0))[:, 0]
+        place = sums[:, :3] / sums[:, 3:].clamp(1e-6)
         frames = functional.pad(place, (0, 1))  # the aspect stays that of the picture
         return torch.where(score >= MIN_LOOK_SCORE, frames, 0.0), score[:, 0]
 

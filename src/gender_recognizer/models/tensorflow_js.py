@@ -64,14 +64,14 @@ def _read(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _describe(path: Path, entry: Any) -> tuple[str, list[int], np.dtype, np.dtype]:
+def _describe(path: Path, entry: Any) -> tuple[str, list[int], Any, Any]:
     """Return name, shape, and type, as stored and as wanted, of a weight."""
     try:
         name, shape, wanted = entry["name"], entry["shape"], entry["dtype"]
         stored = entry.get("quantization", {}).get("dtype", wanted)
         types = _TYPES[stored], _TYPES[wanted]
         if isinstance(name, str) and isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape):
-            return name, shape, *types
+            return name, shape, types[0], types[1]
     except (KeyError, TypeError, AttributeError):
         pass
     raise ValueError(f"'{path}' is refused: it describes a weight as {ascii(entry)[:100]}")

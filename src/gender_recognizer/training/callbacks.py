@@ -157,7 +157,7 @@ class TensorBoardPictures(Callback):
         first_batch = list(islice(data.train_dataloader().sampler, GRID_IMAGES))
         images = data.parts["train"].__getitems__(first_batch)[0]
         if data.augmentation is not None:
-            images = data.augmentation(images)[0]
+            images = data.augmentation(images, data.image_size)[0]
         writer.add_image(f"{PICTURES}/augmented_batch", make_grid(images.byte(), nrow=8))
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

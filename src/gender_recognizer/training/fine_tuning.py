@@ -22,23 +22,20 @@ DEFAULT_NETWORK = {"name": "smallcnn", "find_face": True, "detector": True}
 def resolve_start(settings: TrainSettings) -> TrainSettings:
     """Return settings with the values that depend on where training starts, unless the user has set them.
 
-    These are the network, the learning rate and the number of epochs.
+    These are the network and the learning rate; `duration` resolves the number of epochs.
 
     Raises:
         ValueError: `init_from` names no weights.
     """
     if settings.init_from is None:
-        network, lr, epochs = DEFAULT_NETWORK, 2e-3, 30
+        network, lr = DEFAULT_NETWORK, 2e-3
     else:
         start = find_start(settings.init_from, settings.outputs)
-        network, lr, epochs = start_network(start), 1e-3, 10
-    trainer = settings.trainer
-    if trainer.max_epochs is None:
-        trainer = replace(trainer, max_epochs=epochs)
+        network, lr = start_network(start), 1e-3
     classifier = settings.classifier
     if classifier.lr is None:
         classifier = replace(classifier, lr=lr)
-    return replace(settings, model=settings.model or network, trainer=trainer, classifier=classifier)
+    return replace(settings, model=settings.model or network, classifier=classifier)
 
 
 def start_network(path: Path) -> dict[str, Any]:

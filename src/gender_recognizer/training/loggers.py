@@ -21,7 +21,7 @@ SHOWN = ("acc", "balanced_acc")
 class TensorBoardCurves(TensorBoardLogger):
     """Lightning's logger without its chart of the epoch, which would be the first on the page."""
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:  # type: ignore[override]
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log points of curves."""
         super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step)
 
@@ -48,7 +48,7 @@ def _build(name: str, options: dict[str, Any], settings: TrainSettings, run_dir:
         ),
         "csv": lambda: CSVLogger(run_dir, name="", version="csv", **given),
         "mlflow": lambda: MLFlowLogger(**{"run_name": str(run)} | given),
-        "wandb": lambda: WandbLogger(**{"name": str(run), "save_dir": run_dir, "offline": True} | given),
+        "wandb": lambda: WandbLogger(**dict[str, Any](name=str(run), save_dir=run_dir, offline=True) | given),
     }
     try:
         return make[name]()

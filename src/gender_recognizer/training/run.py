@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lightning
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
@@ -22,6 +22,7 @@ from gender_recognizer.models.model_file import describe_checkpoint, find_start,
 from gender_recognizer.models.onnx_export import export_onnx
 from gender_recognizer.training.calibrating import calibrate, fit_scaling
 from gender_recognizer.training.distillation import load_teacher, teach
+from gender_recognizer.training.duration import choose_duration
 from gender_recognizer.training.faces import tell_of_faces
 from gender_recognizer.training.figures import class_balance_figure
 from gender_recognizer.training.fine_tuning import resolve_start, start_from
@@ -146,6 +147,7 @@ def prepare(settings: TrainSettings, callbacks: Sequence[Callback] = ()) -> Run:
     logger.info("reading %s; what is decoded is kept in %s", data.root, data.cache_dir)
     data.prepare_data()
     data.setup()
+    settings = choose_duration(settings, trainer, data)
     if trainer.is_global_zero:
         tell_of_faces(classifier.network, data.parts["train"])
     if ckpt_path is not None:
@@ -174,7 +176,7 @@ def fit(run: Run) -> TrainResult:
     with stoppable(trainer, keep):
         try:
             trainer.fit(run.classifier, run.data, ckpt_path=run.ckpt_path, weights_only=True)
-            if (stopping := trainer.early_stopping_callback) and getattr(stopping, "stopped_epoch", 0):
+            if (stopping := trainer.early_stopping_callback) and stopping.stopped_epoch:
                 logger.info("ended early: no better epoch in the last %d (early_stopping_patience)", patience)
         except MisconfigurationException as error:
             raise ValueError(f"trainer: {' '.join(str(error).split())}") from None
@@ -213,17 +215,7 @@ def build_data(settings: TrainSettings) -> FaceDataModule:
     batch_size = options.batch_size if root == options.root else min(options.batch_size, 16)
     augmentation = None if options.augmentation is None else Augmentation(**vars(options.augmentation))
     guide = partial(teach, paths=settings.teachers, classes=options.classes) if settings.teachers else None
-    names = (
-        "classes",
-        "test_root",
-        "split",
-        "people",
-        "split_fractions",
-        "split_seed",
-        "shuffle",
-        "num_workers",
-        "exclude",
-    )
+    named = "classes test_root split people split_fractions split_seed shuffle num_workers exclude"
     return FaceDataModule(
         root,
         options.cache_dir,
@@ -231,7 +223,7 @@ def build_data(settings: TrainSettings) -> FaceDataModule:
         augmentation=augmentation,
         seed=settings.seed,
         guide=guide,
-        **{name: getattr(options, name) for name in names},
+        **{name: getattr(options, name) for name in named.split()},
     )
 
 
@@ -273,7 +265,7 @@ def begin_run(settings: TrainSettings, run_dir: Path, data: FaceDataModule) -> N
 def measure(run: Run, ckpt_path: Path | None) -> dict[str, float]:
     """Return the metrics of a checkpoint, or the weights as they are, on the validation and, if any, the test part."""
     evaluations = [run.trainer.validate] + ([run.trainer.test] if len(run.data.parts["test"]) else [])
-    options = {"datamodule": run.data, "ckpt_path": ckpt_path, "verbose": False, "weights_only": True}
+    options: dict[str, Any] = {"datamodule": run.data, "ckpt_path": ckpt_path, "verbose": False, "weights_only": True}
     metrics: dict[str, float] = {}
     loggers, run.trainer.loggers = run.trainer.loggers, []  # these are results, not further points of the curves
     for evaluate in evaluations:

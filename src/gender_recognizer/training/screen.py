@@ -42,7 +42,7 @@ def lines_above(console: Console) -> Iterator[None]:
 
     Only the first process of a training shows it. Handlers that write files stay.
     """
-    if rank_zero_only.rank != 0 or any(isinstance(handler, Lines) for handler in logging.root.handlers):
+    if getattr(rank_zero_only, "rank", 0) != 0 or any(isinstance(handler, Lines) for handler in logging.root.handlers):
         yield
         return
     root, level = logging.root, PACKAGE.level

@@ -19,7 +19,7 @@ class TrainerSettings:
         precision: auto is bf16-mixed where the processor computes in it, else 32-true.
         logger: false logs nothing; true is what the group logger says.
         fast_dev_run: true, or a number, tries one batch, or so many, of everything and keeps no model.
-        max_epochs: None is 30 from random weights and 10 from trained ones.
+        max_epochs: None is 30 from random weights, more where the pictures are few, and 10 from trained ones.
         min_epochs: at least so many, whatever early stopping says.
         max_steps: at most so many; -1 for no limit.
         min_steps: at least so many.

@@ -86,7 +86,7 @@ def predict_labels(predictor: Predictor, data: FaceDataModule, part: str) -> np.
     pictures = data.parts[part]
     starts = range(0, len(pictures), BATCH)
     batches = [pictures.images[pictures.rows[start : start + BATCH]] for start in starts]
-    theirs = np.concatenate([predictor.predict(batch).argmax(axis=1) for batch in batches])
+    theirs = np.concatenate([predictor.predict(batch).probabilities.argmax(axis=1) for batch in batches])
     return np.array([data.classes.index(name) for name in predictor.info.classes])[theirs]
 
 
