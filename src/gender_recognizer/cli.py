@@ -92,16 +92,13 @@ def app() -> int:
 
 
 def _complete(arguments: list[str]) -> int:
-    """Print what may follow on the command line that a shell gives in COMP_LINE: a command, or its options.
-
-    Hydra knows programs of one command only, so the command's name is taken out before it is asked.
-    """
+    """Print what may follow on the command line that a shell gives in COMP_LINE: a command, or its options."""
     words = os.environ.get("COMP_LINE", "").split(" ")
     if len(words) == 2:
         show(" ".join(name for name in COMMANDS if name.startswith(words[1])))
         return 0
     name = words.pop(1) if words[1:] else "label"  # any will do where a shell asks how it is to ask
-    os.environ["COMP_LINE"] = " ".join(words)
+    os.environ["COMP_LINE"] = " ".join(words)  # Hydra knows programs of one command only
     return main(name, arguments) if name in COMMANDS else 0
 
 

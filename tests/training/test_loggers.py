@@ -38,7 +38,7 @@ def test_what_is_not_installed_is_named_with_the_command_that_installs_it(tmp_pa
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda package: None if package == name else find(package))
     with pytest.raises(
-        ValueError, match=rf"logger={name} needs the package {name}: .*pip install 'gender_recognizer\[{name}\]'"
+        ValueError, match=rf"logger={name} needs the package {name}: (uv )?pip install -e '\.\[{name}\]'"
     ):
         build_loggers(train_settings(f"logger={name}"), tmp_path)
 

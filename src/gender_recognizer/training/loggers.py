@@ -10,6 +10,7 @@ import lightning
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from gender_recognizer.data.datamodule import FaceDataModule
+from gender_recognizer.extras import how_to_install
 from gender_recognizer.training.figures import RESULTS
 from gender_recognizer.training.next_commands import short_path
 from gender_recognizer.training.settings import TrainSettings
@@ -39,7 +40,7 @@ def build_loggers(settings: TrainSettings, run_dir: Path) -> list[Logger]:
 
 def _build(name: str, options: dict[str, Any], settings: TrainSettings, run_dir: Path) -> Logger:
     if name in ("mlflow", "wandb") and importlib.util.find_spec(name) is None:
-        raise ValueError(f"logger={name} needs the package {name}: pip install 'gender_recognizer[{name}]'")
+        raise ValueError(f"logger={name} needs the package {name}: {how_to_install(name)}")
     run = run_dir.relative_to(settings.outputs) if run_dir.is_relative_to(settings.outputs) else run_dir.name
     given = {key: value for key, value in options.items() if value is not None}
     make: dict[str, Callable[..., Logger]] = {
