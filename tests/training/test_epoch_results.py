@@ -25,8 +25,9 @@ def test_every_epoch_has_a_row_with_its_metrics_and_there_are_curves(colour_runs
             assert float(row[name]) >= 0
     best = max(rows, key=lambda row: float(row["val/acc"]))  # the first of equal ones
     assert [row["epoch"] for row in rows if row["best"] == "True"][-1] == best["epoch"]
-    (kept,) = (run_dir / "checkpoints").glob("model_state-*")
-    assert f"epoch-{int(best['epoch']) - 1:02}" in kept.name
+    (checkpoint,) = (run_dir / "checkpoints").glob("model_state-*")
+    kept = [row["epoch"] for row in rows if row["kept"] == "True"][-1]
+    assert f"epoch-{int(kept) - 1:02}" in checkpoint.name
     with Image.open(run_dir / "results.png") as picture:
         assert picture.format == "PNG"
 
@@ -50,7 +51,7 @@ def test_a_damaged_table_of_a_resumed_run_is_begun_anew(tmp_path, colour_data, c
     options = [f"data.root={colour_data}", f"data.cache_dir={cache_dir}", "trainer.max_epochs=3", f"outputs={tmp_path}"]
     with pytest.raises(KeyboardInterrupt):
         train(train_settings(*options, f"+run_dir={tmp_path}/run"), [Interrupt(epoch=2)])
-    (tmp_path / "run/results.csv").write_text("epoch,val/acc,best\none,two,three\n")
+    (tmp_path / "run/results.csv").write_text("epoch,val/acc,best,kept\none,two,three,four\n")
     train(train_settings(*options, f"ckpt_path={tmp_path}/run/checkpoints/last.ckpt"))
     assert [row["epoch"] for row in read(tmp_path / "run")] == ["3"]
 
@@ -64,9 +65,9 @@ def test_epochs_without_validation_have_no_stale_metrics(tmp_path, colour_data, 
 
 def test_curves_have_gaps_where_there_are_no_values():
     rows = [
-        {"epoch": 1, "train/loss": 0.5, "best": False},
-        {"epoch": 2, "train/loss": 0.4, "val/loss": 0.6, "best": True},
+        {"epoch": 1, "train/loss": 0.5, "kept": False},
+        {"epoch": 2, "train/loss": 0.4, "val/loss": 0.6, "kept": True},
     ]
     figure = curves_figure(rows)
     assert [axes.get_title() for axes in figure.axes] == ["Loss", "Accuracy"]
-    assert "best epoch, 2" in [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert "epoch that is kept, 2" in [text.get_text() for text in figure.axes[0].get_legend().get_texts()]

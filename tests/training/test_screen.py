@@ -24,7 +24,7 @@ def test_durations_are_minutes_and_seconds(seconds, text):
     assert clock(seconds) == text
 
 
-ROW = {"train/loss": 0.6931, "val/loss": 0.7, "val/acc": 0.5, "val/balanced_acc": 0.5}
+ROW = {"kept": True, "train/loss": 0.6931, "val/loss": 0.7, "val/acc": 0.5, "val/balanced_acc": 0.5}
 
 
 @pytest.mark.parametrize("best", [True, False])
@@ -34,14 +34,16 @@ ROW = {"train/loss": 0.6931, "val/loss": 0.7, "val/acc": 0.5, "val/balanced_acc"
 def test_a_line_fits_80_columns_below_its_heading(best, extra):
     line = epoch_line({"epoch": 100, "best": best} | ROW | extra, 100)
     assert len(line) < 80
-    assert line.rstrip().endswith("best") == best
+    assert line.endswith(" best" if best else " kept")
     for name, text in (("train loss", "0.6931"), ("val loss", "0.7000"), ("balanced acc", "0.5000")):
         end = HEADING.index(name) + len(name)
         assert line[end - len(text) : end] == text
 
 
 def test_what_an_epoch_lacks_is_a_dash():
-    line = epoch_line({"epoch": 1, "best": False, "train/loss": 0.5, "images/s": None, "seconds left": None}, 3)
+    line = epoch_line(
+        {"epoch": 1, "best": False, "kept": False, "train/loss": 0.5, "images/s": None, "seconds left": None}, 3
+    )
     assert line.split() == ["1", "of", "3", "0.5000", "-", "-", "-", "-", "-"]
 
 

@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 
 HEADING = f"{'epoch':>10}  train loss  val loss     acc  balanced acc  images/s     left"
 HEADING_EVERY = 20
+MARKS = ("best", "kept")
+"""Whether no epoch before was as accurate, and whether its checkpoint replaced the one before: with few validation
+pictures a later epoch is kept that is as good within chance."""
 
 Row = dict[str, Any]
 
@@ -62,12 +65,14 @@ class EpochResults(Checkpoint):
     def _row(self, trainer: Trainer) -> Row:
         stages = ("train/", "val/") if self.validated else ("train/",)
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(stages)}
+        accuracy, before = metrics.get("val/acc"), [row.get("val/acc") or 0.0 for row in self.rows]
         return {
             "epoch": trainer.current_epoch + 1,
             **dict(sorted(metrics.items())),
             "images/s": self.speed.images_per_second_of_epoch,
             "seconds left": self.speed.seconds_left(trainer),
-            "best": self.best.best_model_path != self.kept,
+            "best": accuracy is not None and accuracy > max(before, default=-1.0),
+            "kept": self.best.best_model_path != self.kept,
         }
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -91,7 +96,9 @@ def epoch_line(row: Row, epochs: int | None) -> str:
     speed = "-" if row["images/s"] is None else f"{row['images/s']:.0f}"
     name = f"{row['epoch']} of {epochs}" if epochs and epochs > 0 else f"{row['epoch']}"
     columns = zip((name, *numbers, speed, clock(row["seconds left"])), (10, 10, 8, 6, 12, 8, 7), strict=True)
-    return "  ".join(f"{text:>{width}}" for text, width in columns) + (" best" if row["best"] else "")
+    return "  ".join(f"{text:>{width}}" for text, width in columns) + (
+        " best" if row["best"] else " kept" if row["kept"] else ""
+    )
 
 
 def write_rows(rows: list[Row], path: Path) -> None:
@@ -113,5 +120,5 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def _parse(row: dict[str, str]) -> Row:
-    numbers = {name: float(text) if text else None for name, text in row.items() if name not in ("epoch", "best")}
-    return {"epoch": int(row["epoch"]), **numbers, "best": row["best"] == "True"}
+    numbers = {name: float(text) if text else None for name, text in row.items() if name not in ("epoch", *MARKS)}
+    return {"epoch": int(row["epoch"]), **numbers, **{name: row[name] == "True" for name in MARKS}}

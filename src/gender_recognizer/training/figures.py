@@ -46,21 +46,21 @@ def class_balance_figure(counts: Mapping[str, Mapping[str, int]]) -> Figure:
 
 
 def curves_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Return the curves of loss and accuracy over the epochs, the best epoch marked.
+    """Return the curves of loss and accuracy over the epochs, the epoch marked that the model is of.
 
     Args:
-        rows: of each epoch: `epoch`, metrics such as `val/acc`, and `best`, whether no epoch before was as good.
+        rows: of each epoch: `epoch`, metrics such as `val/acc`, and `kept`, whether its checkpoint was kept.
     """
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     epochs = [row["epoch"] for row in rows]
-    best = max((row["epoch"] for row in rows if row["best"]), default=None)
+    kept = max((row["epoch"] for row in rows if row["kept"]), default=None)
     panels = (("Loss", ("train/loss", "val/loss")), ("Accuracy", ("train/acc", "val/acc", "val/balanced_acc")))
     for axes, (title, names) in zip(figure.subplots(1, 2), panels, strict=True):
         for name, colour in zip(names, (NEUTRAL, RIGHT, WRONG), strict=False):
             values = [float("nan") if row.get(name) is None else row[name] for row in rows]
             axes.plot(epochs, values, color=colour, label=name, marker="." if len(rows) < 40 else "")
-        if best is not None:
-            axes.axvline(best, color=NEUTRAL, linestyle="--", linewidth=1, label=f"best epoch, {best}")
+        if kept is not None:
+            axes.axvline(kept, color=NEUTRAL, linestyle="--", linewidth=1, label=f"epoch that is kept, {kept}")
         axes.set(title=title, xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)

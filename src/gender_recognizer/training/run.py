@@ -166,7 +166,7 @@ def fit(run: Run) -> TrainResult:
         ValueError: Lightning refuses an option.
         KeyboardInterrupt: the user stopped it.
     """
-    trainer, network, patience = run.trainer, run.settings.model["name"], run.settings.early_stopping_patience
+    trainer, network = run.trainer, run.settings.model["name"]
     logger.info("training %s on %s with precision %s", network, trainer.strategy.root_device, trainer.precision)
 
     def keep() -> None:
@@ -177,7 +177,7 @@ def fit(run: Run) -> TrainResult:
         try:
             trainer.fit(run.classifier, run.data, ckpt_path=run.ckpt_path, weights_only=True)
             if (stopping := trainer.early_stopping_callback) and stopping.stopped_epoch:
-                logger.info("ended early: no better epoch in the last %d (early_stopping_patience)", patience)
+                logger.info("ended early: no better epoch in the last %d (early_stopping_patience)", stopping.patience)
         except MisconfigurationException as error:
             raise ValueError(f"trainer: {' '.join(str(error).split())}") from None
         return finish(run)
