@@ -22,6 +22,9 @@ MIN_MAIN_SCORE = 0.75
 """Least score of the faces among which the main one is. With 0.7, 0.75, 0.8 and 0.85 a face was found in 6.4, 5.7, 4.1
 and 3.0 % of 296 pictures of cats; of 150 in photographs of 1155x866, 0.15 of the height, all were but with 0.85 one."""
 
+SURE_SCORE = 0.85
+"""Score from which on a face is taken for upright; parts of a head that lies on a side reach 0.76."""
+
 _MORE = 1.2
 """How many times as large a photograph must be as at the last look to be worth another one."""
 
@@ -74,6 +77,9 @@ def _search(detector: Detector, read: Read) -> tuple[Photograph, list[Face]]:
     for longest in LOOKS:
         photograph = _with_pixels(photograph, longest, read)
         if faces := _find_sure(detector, _shrink(photograph, longest)):
+            if _best_score(faces) < SURE_SCORE:
+                turned = _find_turned(detector, _shrink(photograph, LOOKS[0]))
+                faces = max(faces, turned, key=_best_score)
             return photograph, faces
         if max(photograph.size) < _MORE * longest:
             break
@@ -111,9 +117,13 @@ def _find_turned(detector: Detector, photograph: Photograph) -> list[Face]:
     for turn, angle in _TURNS:
         swapped = photograph.size if angle == math.pi else photograph.size[::-1]
         found = _find_sure(detector, photograph._replace(image=photograph.image.transpose(turn), size=swapped))
-        if max((face.score for face in found), default=0) > max((face.score for face in best), default=0):
+        if _best_score(found) > _best_score(best):
             best = [_turn_back(face, angle, swapped, photograph.size) for face in found]
     return best
+
+
+def _best_score(faces: Sequence[Face]) -> float:
+    return max((face.score for face in faces), default=0.0)
 
 
 def _turn_back(face: Face, angle: float, turned: tuple[int, int], size: tuple[int, int]) -> Face:
