@@ -214,6 +214,7 @@ def test_sample_pictures_of_packages_show_the_faces_that_they_show(recognizer, p
     pictures = bundled_pictures(package, folder)
     records = {path.name: record for path, record in zip(pictures, recognizer.stream(pictures), strict=True)}
     if person in records:
+        records.pop("camera.png", None)  # a man with a camera
         left, top, right, bottom = records.pop(person).box
         side = max(Image.open(next(path for path in pictures if path.name == person)).size)
         assert np.abs(np.subtract(((left + right) / 2, (top + bottom) / 2), centre)).max() < 0.15 * side
