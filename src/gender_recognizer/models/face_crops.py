@@ -15,7 +15,7 @@ Read = Callable[[int | None], Photograph]
 LOOKS = (320, 640)
 """Longer sides in pixels at which a photograph is searched first for its main face; then at all of the detector's."""
 
-MIN_SIDE = 64
+MIN_SIDE = 48
 """Side in pixels from which on a face is cut out of a JPEG that was decoded smaller."""
 
 MIN_MAIN_SCORE = 0.75
@@ -168,8 +168,10 @@ def cut_face(photograph: Photograph, face: Face) -> Picture:
     share = photograph.image.width / photograph.size[0]
     x, y, reach = face.centre[0] * share, face.centre[1] * share, 0.75 * face.side * share
     around = photograph.image.crop((round(x - reach), round(y - reach), round(x + reach), round(y + reach)))
-    around = around.resize((300, 300), Image.Resampling.BILINEAR, reducing_gap=3.0)
+    length = 150 if around.width < 150 else 300  # more would show no more
+    around = around.resize((length, length), Image.Resampling.BILINEAR, reducing_gap=3.0)
     upright = around.rotate(math.degrees(face.tilt), Image.Resampling.BILINEAR)
-    pixels = np.asarray(upright.resize(IMAGE_SIZE[::-1], Image.Resampling.BILINEAR, (50, 50, 250, 250)))
+    edges = (length / 6, length / 6, length * 5 / 6, length * 5 / 6)
+    pixels = np.asarray(upright.resize(IMAGE_SIZE[::-1], Image.Resampling.BILINEAR, edges))
     side = round(face.side)
     return Picture(pixels, (side, side), photograph.pages, photograph.truncated, is_face=True)
