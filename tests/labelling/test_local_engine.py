@@ -131,7 +131,7 @@ def test_a_file_cannot_take_all_memory(files, monkeypatch):
 
     monkeypatch.setattr(Reader, "read", greedy)
     found = label(files[:4], 1, 1, limits=Limits(max_pixels=10**6, max_file_size=10**6))
-    assert [record.status for record in found][:2] == ["labelled", "labelled"]
+    assert [record.status for record in found][:2] == ["no_face", "no_face"]
     assert found[2].status == "failed"
     assert found[2].reason == "not enough memory to read it; shrink the picture first"
 
