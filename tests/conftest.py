@@ -52,7 +52,14 @@ def train_settings(*overrides, shrink=True):
     return read_settings("train", [*(SMALL_RUN if shrink else []), *overrides])
 
 
-SMALL_RUN = ["model.widths=[8,8]", "model.stem_width=8", "data.batch_size=16", "trainer.accelerator=cpu"]
+SMALL_RUN = [
+    "model.widths=[8,8]",
+    "model.stem_width=8",
+    "model.find_face=false",  # colours are no faces
+    "data.augmentation.reframe=0",
+    "data.batch_size=16",
+    "trainer.accelerator=cpu",
+]
 """Overrides that make a run of `scripts/train.py` small."""
 
 

@@ -152,7 +152,15 @@ def test_the_page_holds_every_section_and_needs_nothing_else(checked):
         assert f">{section}</h2>" in page
     assert ">Suspicious labels</h2>" in page
     assert "Not looked for: copies across the parts of a split (split=outputs/RUN/split.csv does); copies in" in page
-    assert set(re.findall(r'(?:src|href)="(.{5})', page)) <= {"data:", "#unre", "#look", "#exac", "#near", "#labe"}
+    assert set(re.findall(r'(?:src|href)="(.{5})', page)) <= {
+        "data:",
+        "#unre",
+        "#look",
+        "#exac",
+        "#near",
+        "#labe",
+        "#face",
+    }
     assert "<script" not in page
     assert "wrong labels that the network learnt by heart are missed" in page
     assert str(root) in page
@@ -171,6 +179,7 @@ def test_the_page_shows_a_part_and_check_json_all(checked, tmp_path, monkeypatch
 
 def test_of_clean_pictures_one_sentence_says_what_was_not_found(checked, tmp_path):
     nothing = ("unreadable", "tiny", "blank", "dark", "blurred", "exact_copies", "near_copies", "suspicious_labels")
+    nothing += ("no_face", "several_faces", "small_face")
     summary = checked[1] | {name: [] for name in nothing}
     summary |= {"across_parts": {"note": None, "groups": [], "pictures_without_part": 0}}
     summary |= {"against": {"root": "/other", "pictures": 1234, "pairs": []}, "ignored_endings": {}}

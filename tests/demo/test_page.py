@@ -1,10 +1,12 @@
 import base64
+import io
 import re
 import shutil
 from dataclasses import replace
 from html import unescape
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from conftest import BLUE, PROJECT, RED, Redness, process, read_records, save_picture
 from PIL import Image
@@ -72,7 +74,7 @@ def test_labels_reasons_and_downloads_are_those_of_process_py(page, folder, tmp_
     files = downloads(html)
     assert files["process_results.json"] == output.read_bytes()
     without_time = [
-        re.sub(rb",\d+,,,\r\n", b",,,,\r\n", text)
+        re.sub(rb",\d+,(,\d*,[^\r]*)\r\n", rb",,\1\r\n", text)
         for text in (files["process_results.csv"], output.with_suffix(".csv").read_bytes())
     ]
     assert without_time[0] == without_time[1]
@@ -106,6 +108,20 @@ def test_faces_of_photographs_are_shown_and_handed_out_as_process_py_does(page, 
     assert pictures[0][1] != pictures[1][1]  # each its own face
     assert pictures[2] is None
     assert "2 files, 3 results:" in html
+
+
+def test_the_box_of_the_face_is_drawn_and_a_picture_without_one_is_said_to_have_none(page, tmp_path):
+    shutil.copy(PROJECT / "data/sample/female/001.jpg", tmp_path / "face.jpg")
+    Image.linear_gradient("L").convert("RGB").save(tmp_path / "nobody.png")
+    upload(page, [tmp_path / "face.jpg", tmp_path / "nobody.png"])
+    cards = re.findall(r"<li.*?</li>", page.show(BUNDLED, "", CROPS, 0, False, ANNA), re.S)
+    pixels = [
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(re.search(r'base64,([^"]+)"', card)[1])))).astype(int)
+        for card in cards
+    ]
+    orange = [((seen[..., 0] > 200) & (seen[..., 1] < 150) & (seen[..., 2] < 90)).sum() for seen in pixels]
+    assert orange[0] > 50 > orange[1]
+    assert "no face" in cards[1]
 
 
 def test_names_are_text(page, folder):

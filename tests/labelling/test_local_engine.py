@@ -126,12 +126,12 @@ def test_a_file_cannot_take_all_memory(files, monkeypatch):
 
     def greedy(self, file, content=None):
         if file.name == "02.png":
-            monkeypatch.setattr("gender_recognizer.labelling.labeller.read_picture", lambda *_: bytearray(10**12))
+            monkeypatch.setattr("gender_recognizer.labelling.reader.read_picture", lambda *_: bytearray(10**12))
         return read(self, file, content)
 
     monkeypatch.setattr(Reader, "read", greedy)
     found = label(files[:4], 1, 1, limits=Limits(max_pixels=10**6, max_file_size=10**6))
-    assert [record.status for record in found][:2] == ["labelled", "labelled"]
+    assert [record.status for record in found][:2] == ["no_face", "no_face"]
     assert found[2].status == "failed"
     assert found[2].reason == "not enough memory to read it; shrink the picture first"
 
@@ -143,7 +143,7 @@ def test_what_the_limits_allow_has_the_memory_that_it_needs(tmp_path):
     Image.fromarray(colours).save(tmp_path / "alpha.png", compress_level=1)
     Image.fromarray(colours[..., 0].astype(np.float32) / 255).save(tmp_path / "deep.tiff")
     limits = Limits(max_pixels=side**2, max_file_size=10**7)
-    assert [record.reason for record in label(list(Folder(tmp_path)), 1, 1, limits=limits)] == [None, None]
+    assert [record.reason for record in label(list(Folder(tmp_path)), 1, 1, limits=limits)] == ["no face found"] * 2
 
 
 def test_a_mistake_of_ours_is_told_and_not_taken_for_a_broken_file(files, monkeypatch):

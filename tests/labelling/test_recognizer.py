@@ -132,7 +132,7 @@ def test_all_limits_and_no_other_names_are_arguments():
 
 
 def test_a_recognizer_says_what_it_is(bundled):
-    assert repr(bundled) == "<Recognizer smallcnn-int8.onnx: female, male; device=cpu, faces=none>"
+    assert repr(bundled) == "<Recognizer smallcnn-int8.onnx: female, male; device=cpu, faces=auto>"
 
 
 def test_the_package_says_its_version():

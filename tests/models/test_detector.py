@@ -82,7 +82,7 @@ def test_each_face_has_a_record_with_its_box_from_left_to_right(finder):
 
 
 def test_the_main_face_stands_for_its_photograph():
-    record = Recognizer().label(photograph(*TWO))
+    record = Recognizer().label(photograph(*TWO, size=(900, 600)))
     assert (record.file, record.face, record.faces, record.label) == ("", None, 2, "male")
     assert overlap(record.box, BOXES[1]) > 0.7
 
@@ -203,7 +203,7 @@ def test_another_detector_can_be_given():
     assert [(record.face, record.faces) for record in records] == [(0, 2), (1, 2)]
     reader = Reader(Limits(), Halves())
     record, picture = reader.convert_again(Record("a"), photograph(*TWO))
-    assert (record.faces, record.box) == (2, [375, 105, 585, 315])
+    assert (record.faces, record.box) == (2, [55, 105, 265, 315])
     assert picture.is_face
 
 

@@ -116,12 +116,6 @@ def doubtful(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield entry["file"], f"only {entry['width']}x{entry['height']} pixels"
     for name in ("dark", "blurred"):
         yield from ((entry["file"], f"very {name}") for entry in summary[name])
-    for entry in summary.get("no_face", []):
-        yield entry["file"], "no face was found"
-    for entry in summary.get("several_faces", []):
-        yield entry["file"], f"{entry['faces']} faces"
-    for entry in summary.get("small_face", []):
-        yield entry["file"], "the face is very small"
     for entry in summary["suspicious_labels"]:
         yield entry["file"], f"suspicious label, the most suspicious first; perhaps {entry['suggested']}"
 

@@ -44,9 +44,10 @@ def predict(predictor: Predictor, selection: Selection) -> Predictions:
     """
     predictor.predict(selection.images[selection.rows[:_BATCH]])  # the first call is slower and not measured
     parts, found, started = [], [], time.perf_counter()
+    nothing = np.full(len(predictor.info.classes), np.nan)
     labeller, paths = Labeller(predictor, EVERYTHING), selection.paths
     for record, probabilities, _ in decide(labeller, selection.images, selection.rows, paths):
-        parts.append(probabilities)
+        parts.append(nothing if probabilities is None else probabilities)  # the file is gone since it was decoded
         found.append(record.status != NO_FACE)
     seconds = time.perf_counter() - started
     probabilities = np.array(parts, np.float64)

@@ -243,7 +243,7 @@ def read_about(path: Path) -> dict[str, Any]:
 
 def print_result(summary: dict[str, Any], folder: Path) -> None:
     """Print the result in one line, after the notes that qualify it."""
-    model, data, faces = (summary[name] for name in ("model", "data", "faces"))
+    model, data, faces = summary["model"], summary["data"], summary.get("faces", {})
     accuracy = summary["metrics"]["accuracy"]
     for note in data["notes"]:
         print_note(f"note: {note}")
@@ -251,7 +251,7 @@ def print_result(summary: dict[str, Any], folder: Path) -> None:
         print_note(f"{len(data['unreadable']):,} of the files could not be read; the report names them.")
     if ignored := data["ignored_endings"]:
         print_note(f"ignored because their endings are not those of pictures: {describe_endings(ignored)}")
-    if faces["no_face"]:
+    if faces.get("no_face"):
         print_note(
             f"in {faces['no_face']:,} of {faces['no_face'] + faces['labelled']:,} pictures no face was found; they got "
             f"no label. Of all, {faces['accuracy_of_all']:.2%} got the right one."

@@ -12,7 +12,7 @@ import numpy as np
 
 from gender_recognizer.labelling.reader import Pair, Reader, without_face
 from gender_recognizer.labelling.records import BLANK, FAILED, TOO_SMALL, Limits, Record
-from gender_recognizer.models.detector import MIN_LOOK_SCORE, MIN_SHARE, Detector
+from gender_recognizer.models.detector import MIN_FAR_SCORE, MIN_LOOK_SCORE, MIN_SHARE, NEAR_SHARE, Detector
 from gender_recognizer.models.predictor import Predictor
 from gender_recognizer.pictures.loading import IMAGE_SIZE, Picture
 
@@ -97,7 +97,7 @@ class Labeller:
                 return self._decide(again, face, closer)
             if again.status == TOO_SMALL or (face is None and again.status == FAILED):
                 return Decision(again, None, picture)
-        if self._looks and look.face_score < MIN_LOOK_SCORE:
+        if self._looks and not _is_face(look):
             return Decision(without_face(record), look.probabilities, picture)
         if self._looks:
             record.box, record.faces = find_box(look.frame, picture.size), 1
@@ -164,8 +164,17 @@ def find_box(frame: np.ndarray, size: tuple[int, int]) -> list[int]:
 
 def _shows_enough(look: _Look) -> bool:
     """Return whether there is a face in a picture, and fills so much of it that its 100x80 pixels tell enough."""
+    return _is_face(look) and _share(look) >= MIN_SHARE
+
+
+def _is_face(look: _Look) -> bool:
+    return look.face_score >= (MIN_LOOK_SCORE if _share(look) >= NEAR_SHARE else MIN_FAR_SCORE)
+
+
+def _share(look: _Look) -> float:
+    """Return the side of the face's frame as a share of the root of the picture's area."""
     _, _, log_size, log_aspect = look.frame
-    return look.face_score >= MIN_LOOK_SCORE and math.exp(log_size - log_aspect / 2) >= MIN_SHARE
+    return math.exp(log_size - log_aspect / 2)
 
 
 def _is_below(pixels: np.ndarray, contrast: int) -> bool:

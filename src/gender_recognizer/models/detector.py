@@ -39,6 +39,12 @@ MIN_LOOK_SCORE = 0.5
 of FairFace's validation pictures (every third), 0.7, 2.4 and 4.4 % of 300 pictures of cats, 0.4, 0.4 and 0.8 % of 262
 scenes without people."""
 
+MIN_FAR_SCORE = 0.6
+"""Least score of a face in a thumbnail of which it fills less than `NEAR_SHARE`: a clock reaches 0.52."""
+
+NEAR_SHARE = 0.6
+"""Side of a face's frame, as a share of the root of the picture's area, from which on a picture is a crop of a face."""
+
 MIN_SHARE = 0.35
 """Side of a face's frame, as a share of the root of the picture's area, from which on the thumbnail shows enough."""
 
