@@ -204,6 +204,32 @@ def test_what_was_sorted_into_the_folder_of_the_pictures_is_not_found_again(tmp_
         assert [file.name for file in places.restore(inputs)] == sorted(LABELS)
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_the_folder_of_sorted_files_can_be_labelled_like_any_other(tmp_path, way):
+    source, target = make_files(tmp_path / "in"), tmp_path / "sorted"
+    sort(source, target, way)
+    inputs = Inputs([str(target)])
+    found = [file.name for file in Places(inputs, tmp_path / "no.jsonl", None).restore(inputs)]
+    assert found == sorted(expected())
+
+
+def test_a_copy_whose_original_is_gone_is_labelled(tmp_path):
+    source = make_files(tmp_path / "in")
+    sort(source, source)
+    (source / "a.jpg").unlink()
+    inputs = Inputs([str(source)])
+    found = {file.name for file in Places(inputs, tmp_path / "no.jsonl", source).restore(inputs)}
+    assert found == {*LABELS, "female/a.jpg"} - {"a.jpg"}
+
+
+def test_copies_of_a_part_of_the_pictures_are_not_found_with_the_whole(tmp_path):
+    whole = tmp_path / "in"
+    sort(make_files(whole / "part"), whole / "sorted")
+    inputs = Inputs([str(whole)])
+    found = {file.name for file in Places(inputs, tmp_path / "no.jsonl", whole / "sorted").restore(inputs)}
+    assert found == {f"part/{name}" for name in LABELS}
+
+
 def test_moved_files_keep_their_names(tmp_path):
     source, target = make_files(tmp_path / "in"), tmp_path / "sorted"
     sort(source, target, "move")

@@ -27,6 +27,9 @@ MAX_PICTURE = 20_000_000
 MAX_TOTAL = 50_000_000_000
 """Most bytes that are copied of one data set; the largest release of those known here has about 10 GB."""
 
+FEW, FEW_AT_ONCE = 600, 16
+"""Corrections below which the usual 10 epochs of batches of 64 are too few steps, and the batch that such few get."""
+
 
 def prepare(dataset: str, source: Path, output: Path, part: str | None = None) -> Outcome:
     """Copy the pictures of a data set to `<output>/<class>/` and write `<output>/metadata.csv`.
@@ -164,9 +167,18 @@ def run(settings: PrepareSettings) -> int:
     return 0
 
 
+def few_epochs(outcome: Outcome) -> int | None:
+    """Return how many epochs of few pictures give about 100 steps; None where the usual ones do."""
+    pictures = outcome.counts.total()
+    return None if pictures >= FEW else min(50, max(10, round(FEW_AT_ONCE * 125 / pictures)))
+
+
 def describe_training(outcome: Outcome, output: Path) -> str:
     """Return the command that trains with corrections."""
     labels = sorted(outcome.counts)
     classes = [] if set(labels) <= set(CLASSES) else [f"data.classes=[{','.join(labels)}]"]
-    arguments = ["init_from=bundled", f"data.root={output}", *classes]
+    longer = (
+        [f"data.batch_size={FEW_AT_ONCE}", f"trainer.max_epochs={epochs}"] if (epochs := few_epochs(outcome)) else []
+    )
+    arguments = ["init_from=bundled", f"data.root={output}", *longer, *classes]
     return " ".join(["python scripts/train.py", *map(shlex.quote, arguments)])

@@ -36,13 +36,24 @@ class Places:
         self._moved_to: set[Path] = set()
         self._placed: set[str] = set()
         for journal in journals:
-            real = os.path.realpath(journal.folder)
-            self._placed.update(os.path.join(real, entry.place) for entry in journal)
-            for entry in journal:
-                path = str(journal.folder / entry.place)
-                if entry.way == MOVE and entry.input == inputs.place and os.path.lexists(path):
+            self._read(journal)
+
+    def _read(self, journal: Journal) -> None:
+        """Take what was moved there from these inputs, and which files there are copies of theirs."""
+        real = os.path.realpath(journal.folder)
+        reals = _RealFolders()
+        roots = [os.path.join(os.path.realpath(folder), "") for folder in self._inputs.folders]
+        for entry in journal:
+            path, original = str(journal.folder / entry.place), os.path.join(entry.input, entry.file)
+            if entry.way == MOVE:
+                ours = entry.input == self._inputs.place and os.path.lexists(path)
+                if ours:
                     self._moved[entry.file] = path
                     self._moved_to.add(journal.folder)
+            else:
+                ours = os.path.lexists(original) and reals.path(original).startswith(tuple(roots))
+            if ours:
+                self._placed.add(os.path.join(real, entry.place))
 
     def restore(self, files: Iterable[File]) -> Iterator[File]:
         """Yield files, those that were moved from where they are now, and none that sorting put there."""
