@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gender_recognizer.data.cache import open_pictures
+from gender_recognizer.data.cache import ImageCache, open_pictures
 from gender_recognizer.data.default_root import find_root
 from gender_recognizer.data.layouts import find_parts
 from gender_recognizer.data.samples import ignored_endings
@@ -26,7 +26,8 @@ class Selection:
     Attributes:
         root: folder that the names are relative to.
         names: of the files.
-        images: uint8 `(num_files, 100, 80, 3)`, on disk; `rows` selects from them.
+        cache: of the pictures.
+        image_size: (height, width) of the pictures that the model takes.
         rows: int64 `(N,)`.
         targets: int64 `(N,)`.
         part: of a split, or `all`.
@@ -38,7 +39,8 @@ class Selection:
 
     root: Path
     names: list[str]
-    images: np.ndarray
+    cache: ImageCache
+    image_size: tuple[int, int]
     rows: np.ndarray
     targets: np.ndarray
     part: str
@@ -46,6 +48,11 @@ class Selection:
     notes: list[str]
     unreadable: dict[str, str]
     ignored_endings: dict[str, int]
+
+    @property
+    def images(self) -> np.ndarray:
+        """Return the pictures for the model, uint8 `(num_files, *image_size, 3)`, on disk; `rows` selects from them."""
+        return self.cache.images_of(self.image_size)
 
     @property
     def paths(self) -> list[Path]:
@@ -102,7 +109,8 @@ def select_pictures(settings: EvaluateSettings, model: Path, info: ModelInfo) ->
     seen = count_seen(chosen, split)
     notes = [*_seen_notes(split, seen), *_missing_notes(classes, targets[rows])]
     ignored = dict(ignored_endings(root, folders))
-    return Selection(root, chosen, cache.images, rows, targets[rows], part, seen, notes, unreadable, ignored)
+    targets = targets[rows]
+    return Selection(root, chosen, cache, info.image_size, rows, targets, part, seen, notes, unreadable, ignored)
 
 
 def class_folders(given: Sequence[str] | None, classes: Sequence[str]) -> list[str]:

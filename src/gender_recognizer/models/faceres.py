@@ -97,15 +97,15 @@ class FaceRes(FaceNetwork):
         frames = scores = None
         normal = self.normalize(images)
         if self.look is not None:
-            frames, scores = self.find_faces(images.to(normal.dtype))
+            frames, scores = self.find_faces(images)
             normal = crop_frames(normal, frames)
         features = self.layers(normal).mean(dim=(2, 3))
         return Seen(features, start=frames, frames=frames, face_scores=scores)
 
     def find_faces(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return frames `(N, 4)` and face scores `(N,)` of the first look at float images, where there is one."""
+        """Return frames `(N, 4)` of the first look at images, and face scores `(N,)`, where it looks for faces."""
         assert self.look is not None  # see `looks_for_faces`
-        return self.look(functional.interpolate(images, IMAGE_SIZE, mode="bilinear"))
+        return self.look(functional.interpolate(images.float(), IMAGE_SIZE, mode="bilinear"))
 
     def exact_parts(self) -> list[str]:
         """Return the detector: errors of its frames would move everything that follows."""
