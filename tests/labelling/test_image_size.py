@@ -13,9 +13,10 @@ from gender_recognizer.evaluation.settings import EvaluateDataSettings, Evaluate
 from gender_recognizer.labelling.local_engine import LocalEngine
 from gender_recognizer.labelling.records import Limits
 from gender_recognizer.models.classifier import GenderClassifier
+from gender_recognizer.models.devices import ChosenModel
 from gender_recognizer.models.model_file import BUNDLED_MODEL, ModelInfo, save_checkpoint
 from gender_recognizer.models.onnx_export import export_onnx
-from gender_recognizer.models.predictor import ChosenModel, load_predictor
+from gender_recognizer.models.predictor import load_predictor
 from gender_recognizer.pictures.listing import File
 from gender_recognizer.pictures.loading import load_image
 
