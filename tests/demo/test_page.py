@@ -12,7 +12,7 @@ from conftest import BLUE, PROJECT, RED, Redness, process, read_records, save_pi
 from PIL import Image
 from serving import SAMPLE, SETTINGS
 
-from gender_recognizer.demo.page import BUNDLED, LATEST, OTHER, Page, offered_models
+from gender_recognizer.demo.page import ACCURATE, BUNDLED, LATEST, OTHER, Page, offered_models
 from gender_recognizer.demo.results import show_labels
 from gender_recognizer.demo.uploads import UploadStore
 from gender_recognizer.labelling.recognizer import Recognizer
@@ -206,11 +206,13 @@ def test_pictures_are_added_shown_with_another_model_and_removed(page, folder):
 
 
 def test_only_whoever_is_at_this_machine_names_files_of_it(page):
-    assert list(offered_models(None, "127.0.0.1")) == [BUNDLED, LATEST, OTHER]
-    assert list(offered_models("latest", "localhost")) == [LATEST, BUNDLED, OTHER]
+    assert list(offered_models(None, "127.0.0.1")) == [BUNDLED, ACCURATE, LATEST, OTHER]
+    assert list(offered_models("latest", "localhost")) == [LATEST, BUNDLED, ACCURATE, OTHER]
+    assert list(offered_models("accurate", "localhost")) == [ACCURATE, BUNDLED, LATEST, OTHER]
     assert offered_models("x/a.onnx", "0.0.0.0") == {
         "a.onnx": "x/a.onnx",
         BUNDLED: None,
+        ACCURATE: "accurate",
         LATEST: "latest",
     }
     page = Page(page.store, replace(page.settings, host="0.0.0.0"))

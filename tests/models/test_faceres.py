@@ -131,12 +131,24 @@ def test_the_part_of_a_picture_with_the_face_is_seen(monkeypatch):
     frames = torch.tensor([[0.5, 0.5, math.log(0.5), 0.0]]).expand(2, -1)
     monkeypatch.setattr(network.look, "forward", lambda images: (frames, torch.ones(2)))
     images = torch.zeros(2, 3, 64, 64)
-    images[:, :, 32:, 32:] = 200  # the quarter that the frames show
+    images[:, :, 22:, 22:] = 200  # around the quarter that the frames show
     with torch.no_grad():
         seen = network.forward_features(images)
         bright = network.layers(network.normalize(torch.full((2, 3, 64, 64), 200.0))).mean(dim=(2, 3))
     torch.testing.assert_close(seen.features, bright, atol=1e-2, rtol=1e-2)
     assert seen.face_scores.tolist() == [1, 1]
+
+
+def test_pictures_framed_as_usual_are_seen_whole(monkeypatch):
+    network = FaceRes(pretrained=False, find_face=True).eval()
+    frames = torch.tensor([[0.1, -0.1, 0.15, 0.0], [-0.1, 0.05, -0.05, 0.0]])
+    monkeypatch.setattr(network.look, "forward", lambda images: (frames, torch.ones(2)))
+    images = pictures(64, 64)
+    with torch.no_grad():
+        seen = network.forward_features(images)
+        whole = network.layers(network.normalize(images)).mean(dim=(2, 3))
+    torch.testing.assert_close(seen.features, whole, atol=1e-3, rtol=1e-3)
+    assert torch.equal(seen.frames, frames)
 
 
 def test_random_weights_keep_the_size_of_the_signal():

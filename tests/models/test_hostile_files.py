@@ -393,6 +393,8 @@ def test_a_picture_that_gets_no_probability_is_failed(dark_and_bright):
 
 
 def test_pictures_that_get_no_probability_are_not_measured(dark_and_bright):
-    selection = SimpleNamespace(images=dark_and_bright, rows=np.arange(2), paths=["a", "b"])
+    selection = SimpleNamespace(
+        cache=SimpleNamespace(images_of=lambda size: dark_and_bright), rows=np.arange(2), paths=["a", "b"]
+    )
     with pytest.raises(ValueError, match="results for 1 of 2 pictures are not numbers"):
         predict(Undecided(), selection)

@@ -5,6 +5,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from conftest import PROJECT
 
 from gender_recognizer.models import model_info
 from gender_recognizer.models.calibration import operating_points
@@ -23,7 +24,7 @@ from gender_recognizer.models.model_file import (
 )
 from gender_recognizer.models.onnx_export import export_onnx, quantise_onnx
 from gender_recognizer.models.predictor import OnnxPredictor, TorchPredictor, load_predictor
-from gender_recognizer.pictures.loading import LOADER_VERSION
+from gender_recognizer.pictures.loading import LOADER_VERSION, load_image
 
 IMAGES = np.random.default_rng(0).integers(0, 255, (9, 100, 80, 3), dtype=np.uint8)
 INFO = ModelInfo(("female", "male"), temperature=1.7, curvature=0.2, training_data="noise", metrics={"test/acc": 0.5})
@@ -248,3 +249,16 @@ def test_8_bit_integers_give_almost_the_same_and_leave_exact_what_finds_the_face
     with_integers = [maker.get(n.input[1]) == "DequantizeLinear" for n in nodes if n.op_type == "Conv"]
     assert with_integers.count(True) == 5  # neither the first one nor the shortcut behind a mean
     assert with_integers.count(False) == (10 if find_face else 2)
+
+
+def test_the_larger_bundled_model_has_a_name_and_the_size_and_outputs_that_it_says(tmp_path):
+    path = find_model("accurate", tmp_path)
+    assert path.stat().st_size <= 8_000_000
+    predictor = load_predictor(path)
+    assert predictor.info.classes == ("female", "male")
+    assert predictor.info.looks_for_faces
+    assert len(predictor.info.operating_points) > 50
+    faces = [PROJECT / f"data/sample/{name}/001.jpg" for name in predictor.info.classes]
+    said = predictor.predict(np.stack([load_image(path, predictor.info.image_size) for path in faces]))
+    assert said.probabilities.argmax(axis=1).tolist() == [0, 1]
+    assert said.face_scores.min() > 0.5

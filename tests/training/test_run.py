@@ -9,6 +9,7 @@ from lightning import Callback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from gender_recognizer.models.classifier import GenderClassifier
+from gender_recognizer.models.predictor import load_predictor
 from gender_recognizer.training.fine_tuning import resolve_start
 from gender_recognizer.training.run import (
     best_accuracy,
@@ -118,3 +119,15 @@ def test_nothing_of_the_settings_is_left_out(tmp_path, colour_data, cache_dir):
     classifier = build_classifier(settings, build_data(settings))
     assert isinstance(classifier, GenderClassifier)
     assert {name: classifier.hparams[name] for name in vars(settings.classifier)} == vars(settings.classifier)
+
+
+def test_a_network_for_pictures_of_another_size_is_trained_measured_and_compared(
+    tmp_path, colour_data, cache_dir, capsys
+):
+    model = ["model=faceres", "model.pretrained=false", "model.image_size=[64,64]", "model.find_face=false"]
+    small = ["data.batch_size=16", "trainer.accelerator=cpu", "trainer.max_epochs=1", "trainer.limit_train_batches=1"]
+    folders = [f"data.root={colour_data}", f"data.cache_dir={cache_dir}", f"+run_dir={tmp_path}/run"]
+    assert run(train_settings(*model, *small, *folders, shrink=False)) == 0
+    (file,) = (tmp_path / "run" / "checkpoints").glob("model.onnx")
+    assert load_predictor(file).info.image_size == (64, 64)
+    assert "bundled" in capsys.readouterr().out

@@ -89,7 +89,8 @@ def test_class_order_does_not_matter_to_the_comparison(colour_runs):
         pictures = SimpleNamespace(images=images, rows=np.arange(2), targets=np.arange(2))
         part = type("Part", (), vars(pictures) | {"__len__": lambda self: 2})()
         empty = type("Part", (), {"__len__": lambda self: 0})()
-        data = SimpleNamespace(parts={"test": empty, "validation": part}, classes=list(classes))
+        caches = {"validation": SimpleNamespace(images_of=lambda size, images=images: images)}
+        data = SimpleNamespace(parts={"test": empty, "validation": part}, caches=caches, classes=list(classes))
         comparison = compare_with_bundled(checkpoint, data, "cpu")
         assert comparison.part == "validation"
         assert comparison.bundled is not None

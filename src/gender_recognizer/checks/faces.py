@@ -24,7 +24,8 @@ def check_faces(folder: CheckedFolder, predictor: Predictor) -> dict[str, list[d
         return found
     rows = np.array([row for row, key in enumerate(folder.keys) if key is not None], np.int64)
     paths = [folder.root / folder.names[row] for row in rows]
-    for row, decision in zip(rows, decide(Labeller(predictor, EVERYTHING), folder.images, rows, paths), strict=True):
+    labeller, images = Labeller(predictor, EVERYTHING), folder.images_of(predictor.info.image_size)
+    for row, decision in zip(rows, decide(labeller, images, rows, paths), strict=True):
         record, size = decision.record, folder.sizes[row]
         if record.box is None:
             found["no_face"].append(folder.entry(row))

@@ -47,6 +47,7 @@ class CheckedFolder:
         """
         cache, paths, self.targets = open_pictures(root, classes, cache_dir)
         self.root, self.classes, self.images, self.unreadable = root, classes, cache.images, cache.unreadable
+        self.images_of = cache.images_of
         self.names = [path.relative_to(root).as_posix() for path in paths]
         self._row_of = {name: row for row, name in enumerate(self.names)}
         with ThreadPoolExecutor(available_cores()) as pool:

@@ -31,8 +31,8 @@ def extract_features(network: FaceNetwork, images: np.ndarray) -> np.ndarray:
     """Return a network's features, float32 `(N, num_features)`.
 
     Args:
-        network: in evaluation mode, takes `(N, 3, 100, 80)` in 0..255.
-        images: uint8 `(N, 100, 80, 3)`.
+        network: in evaluation mode, takes `(N, 3, H, W)` in 0..255.
+        images: uint8 `(N, H, W, 3)`.
     """
     with torch.inference_mode():
         blocks = (torch.from_numpy(block.copy()).permute(0, 3, 1, 2) for block in read_blocks(images, size=256))

@@ -67,7 +67,9 @@ def check_pictures(settings: CheckSettings, output: Path) -> dict[str, Any]:
     print_progress(f"comparing {len(folder.names):,} pictures with each other")
     pairs = near_copies(folder.images)
     print_progress("looking for wrong labels")
-    suspicious, why_not = check_labels(folder, extract_features(classifier.network, folder.images), pairs)
+    suspicious, why_not = check_labels(
+        folder, extract_features(classifier.network, folder.images_of(classifier.network.image_size)), pairs
+    )
     summary = {
         "root": str(root.resolve()),
         "date": date.today().isoformat(),

@@ -43,6 +43,7 @@ class FaceDataModule(lightning.LightningDataModule):
     Attributes:
         image_size: (height, width) of the images; another one is set before they are read.
         parts: `FaceDataset` of each of `PARTS`, after `setup`.
+        caches: of each part: the same pictures at other sizes.
         files: paths of each part's pictures, in the dataset's order, after `setup`.
     """
 
@@ -106,6 +107,7 @@ class FaceDataModule(lightning.LightningDataModule):
         self.augmentation = augmentation
         self.batch_size, self.shuffle, self.num_workers = batch_size, shuffle, num_workers
         self.parts: dict[str, FaceDataset] = {}
+        self.caches: dict[str, ImageCache] = {}
         self.files: dict[str, list[Path]] = {}
         self.unreadable: dict[Path, str] = {}
         self.exclude = None if exclude is None else read_exclude(exclude)
@@ -206,7 +208,7 @@ class FaceDataModule(lightning.LightningDataModule):
         return rows
 
     def _add_part(self, part: str, cache: ImageCache, paths: list[Path], targets: np.ndarray, rows: np.ndarray) -> None:
-        self.parts[part] = FaceDataset(cache.images_of(self.image_size), rows, targets[rows])
+        self.parts[part], self.caches[part] = FaceDataset(cache.images_of(self.image_size), rows, targets[rows]), cache
         self.files[part] = [paths[row] for row in rows]
 
     def _report(self) -> None:

@@ -22,7 +22,7 @@ KINDS = {
 }
 """What is labelled of each picture, and the name of it in process.py."""
 
-BUNDLED, LATEST, OTHER = "Bundled", "Newest training run", "Another file"
+BUNDLED, ACCURATE, LATEST, OTHER = "Bundled", "Larger bundled", "Newest training run", "Another file"
 SAMPLE_SIZE = 6
 """Pictures of each folder of the sample that its button adds."""
 
@@ -94,9 +94,10 @@ def offered_models(model_path: str | None, host: str) -> dict[str, str | None]:
 
     Only a visitor on this machine may name its files.
     """
-    models: dict[str, str | None] = {BUNDLED: None, LATEST: "latest"}
-    if model_path == "latest":
-        models = {LATEST: "latest", BUNDLED: None}
+    models: dict[str, str | None] = {BUNDLED: None, ACCURATE: "accurate", LATEST: "latest"}
+    named = {path: name for name, path in models.items()}
+    if model_path in named:
+        models = {named[model_path]: model_path, **models}
     elif model_path is not None:
         models = {printable(Path(model_path).name): model_path, **models}
     return models | ({OTHER: None} if host in LOCAL else {})

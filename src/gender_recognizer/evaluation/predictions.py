@@ -14,7 +14,7 @@ from gender_recognizer.labelling.reader import Pair
 from gender_recognizer.labelling.records import NO_FACE, Limits, Record
 from gender_recognizer.models.predictor import Predictor
 from gender_recognizer.pictures.listing import File
-from gender_recognizer.pictures.loading import IMAGE_SIZE, Picture
+from gender_recognizer.pictures.loading import Picture
 
 EVERYTHING = Limits(min_size=0, min_contrast=0)
 """Limits with which only a picture without a face gets no label."""
@@ -42,11 +42,12 @@ def predict(predictor: Predictor, selection: Selection) -> Predictions:
     Raises:
         ValueError: some of the model's results are not numbers.
     """
-    predictor.predict(selection.images[selection.rows[:_BATCH]])  # the first call is slower and not measured
+    images = selection.cache.images_of(predictor.info.image_size)
+    predictor.predict(images[selection.rows[:_BATCH]])  # the first call is slower and not measured
     parts, found, started = [], [], time.perf_counter()
     nothing = np.full(len(predictor.info.classes), np.nan)
     labeller, paths = Labeller(predictor, EVERYTHING), selection.paths
-    for record, probabilities, _ in decide(labeller, selection.images, selection.rows, paths):
+    for record, probabilities, _ in decide(labeller, images, selection.rows, paths):
         parts.append(nothing if probabilities is None else probabilities)  # the file is gone since it was decoded
         found.append(record.status != NO_FACE)
     seconds = time.perf_counter() - started
@@ -67,13 +68,13 @@ def decide(labeller: Labeller, images: np.ndarray, rows: np.ndarray, paths: Sequ
 
     Args:
         labeller: of the model.
-        images: uint8 `(num_files, 100, 80, 3)`, of which `rows` selects.
+        images: uint8 `(num_files, H, W, 3)`, of which `rows` selects.
         rows: int64 `(N,)`.
         paths: of the `N` files, for pictures that are looked at again.
     """
     for start in range(0, len(rows), _BATCH):
         pairs: list[Pair] = [
-            (Record(""), Picture(pixels, IMAGE_SIZE[::-1])) for pixels in images[rows[start : start + _BATCH]]
+            (Record(""), Picture(pixels, images.shape[2:0:-1])) for pixels in images[rows[start : start + _BATCH]]
         ]
 
         def look_again(places: list[int], start: int = start) -> list[Pair]:

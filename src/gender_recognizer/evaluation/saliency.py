@@ -4,8 +4,8 @@ import numpy as np
 
 from gender_recognizer.models.predictor import Predictor
 
-PATCH, STEP = (20, 16), (10, 8)
-"""Height and width of the covering patch, and of its steps, in pixels."""
+PATCHES, STEPS = 5, 10
+"""How many covering patches, and how many of their steps, fit into the height and the width of a picture."""
 
 MID_GREY = 127
 
@@ -20,11 +20,11 @@ def saliency_maps(predictor: Predictor, images: np.ndarray, targets: np.ndarray)
 
     Args:
         predictor: the model.
-        images: uint8 `(N, 100, 80, 3)`.
+        images: uint8 `(N, H, W, 3)`.
         targets: class of each picture whose probability is watched, int `(N,)`.
 
     Returns:
-        float32 `(N, 100, 80)`: mean fall of the probability over the patches that cover a pixel; negative where
+        float32 `(N, H, W)`: mean fall of the probability over the patches that cover a pixel; negative where
         covering makes the class more likely.
     """
     import torch
@@ -33,11 +33,12 @@ def saliency_maps(predictor: Predictor, images: np.ndarray, targets: np.ndarray)
     def probabilities(batch: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(predictor.predict(batch.numpy()).probabilities)
 
+    patch, step = ([side // count for side in images.shape[1:3]] for count in (PATCHES, STEPS))
     maps = [
         Occlusion(probabilities).attribute(
             torch.from_numpy(image[None]),
-            sliding_window_shapes=(*PATCH, 3),
-            strides=(*STEP, 3),
+            sliding_window_shapes=(*patch, 3),
+            strides=(*step, 3),
             baselines=MID_GREY,
             target=int(target),
             perturbations_per_eval=32,

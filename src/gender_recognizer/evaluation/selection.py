@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from gender_recognizer.data.cache import open_pictures
+from gender_recognizer.data.cache import ImageCache, open_pictures
 from gender_recognizer.data.default_root import find_root
 from gender_recognizer.data.layouts import find_parts
 from gender_recognizer.data.samples import ignored_endings
 from gender_recognizer.data.split import Split, read_split
 from gender_recognizer.evaluation.settings import EvaluateSettings
-from gender_recognizer.models.model_file import BUNDLED_MODEL, ModelInfo
+from gender_recognizer.models.model_file import ACCURATE_MODEL, BUNDLED_MODEL, ModelInfo
 
 SEEN_PARTS = ("train", "validation")
 """Parts of a split whose pictures trained a model or chose among its epochs."""
@@ -26,7 +26,8 @@ class Selection:
     Attributes:
         root: folder that the names are relative to.
         names: of the files.
-        images: uint8 `(num_files, 100, 80, 3)`, on disk; `rows` selects from them.
+        cache: of the pictures.
+        image_size: (height, width) of the pictures that the model takes.
         rows: int64 `(N,)`.
         targets: int64 `(N,)`.
         part: of a split, or `all`.
@@ -38,7 +39,8 @@ class Selection:
 
     root: Path
     names: list[str]
-    images: np.ndarray
+    cache: ImageCache
+    image_size: tuple[int, int]
     rows: np.ndarray
     targets: np.ndarray
     part: str
@@ -46,6 +48,11 @@ class Selection:
     notes: list[str]
     unreadable: dict[str, str]
     ignored_endings: dict[str, int]
+
+    @property
+    def images(self) -> np.ndarray:
+        """Return the pictures for the model, uint8 `(num_files, *image_size, 3)`, on disk; `rows` selects from them."""
+        return self.cache.images_of(self.image_size)
 
     @property
     def paths(self) -> list[Path]:
@@ -102,7 +109,8 @@ def select_pictures(settings: EvaluateSettings, model: Path, info: ModelInfo) ->
     seen = count_seen(chosen, split)
     notes = [*_seen_notes(split, seen), *_missing_notes(classes, targets[rows])]
     ignored = dict(ignored_endings(root, folders))
-    return Selection(root, chosen, cache.images, rows, targets[rows], part, seen, notes, unreadable, ignored)
+    targets = targets[rows]
+    return Selection(root, chosen, cache, info.image_size, rows, targets, part, seen, notes, unreadable, ignored)
 
 
 def class_folders(given: Sequence[str] | None, classes: Sequence[str]) -> list[str]:
@@ -149,8 +157,8 @@ def find_split(given: Path | None, model: Path, info: ModelInfo, root: Path) -> 
 
 
 def _unknown_note(model: Path, info: ModelInfo, root: Path) -> str | None:
-    """Return the note for a model without a split; the bundled model's training pictures are in its card."""
-    if model.resolve() == BUNDLED_MODEL.resolve():
+    """Return the note for a model without a split; what trained a bundled model is in its card."""
+    if model.resolve() in (BUNDLED_MODEL.resolve(), ACCURATE_MODEL.resolve()):
         return None
     if info.training_data in (str(root), str(root.resolve())):
         return (

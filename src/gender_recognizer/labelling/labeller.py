@@ -14,7 +14,7 @@ from gender_recognizer.labelling.reader import Pair, Reader, without_face
 from gender_recognizer.labelling.records import BLANK, FAILED, TOO_SMALL, Limits, Record
 from gender_recognizer.models.detector import MIN_FAR_SCORE, MIN_LOOK_SCORE, MIN_SHARE, NEAR_SHARE, Detector
 from gender_recognizer.models.predictor import Predictor
-from gender_recognizer.pictures.loading import IMAGE_SIZE, Picture
+from gender_recognizer.pictures.loading import Picture
 
 LookAgain = Callable[[list[int]], list[Pair]]
 """Returns the main faces of pictures, which are read again: `Reader.read_again` of those with these numbers."""
@@ -58,7 +58,7 @@ class Labeller:
             ValueError: the limits ask for each face, and the model does not look for faces.
         """
         self.predictor, self.limits = predictor, limits or Limits()
-        self.reader = Reader(self.limits, detector)
+        self.reader = Reader(self.limits, detector, predictor.info.image_size)
         self._local = threading.local()
         self._looks = self.limits.faces == "auto" and predictor.info.looks_for_faces
         if self.limits.faces == "crop" and not predictor.info.looks_for_faces:
@@ -141,10 +141,10 @@ class Labeller:
         return False
 
     def _buffer(self, count: int) -> np.ndarray:
-        """Return this thread's memory for `count` pictures, uint8 `(count, 100, 80, 3)`."""
+        """Return this thread's memory for `count` pictures, uint8 `(count, *image_size, 3)`."""
         images = getattr(self._local, "images", None)
         if images is None or len(images) < count:
-            images = self._local.images = np.empty((count, *IMAGE_SIZE, 3), np.uint8)
+            images = self._local.images = np.empty((count, *self.reader.image_size, 3), np.uint8)
         return images[:count]
 
 

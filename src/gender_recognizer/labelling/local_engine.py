@@ -46,7 +46,7 @@ class _InTurn:
         self.info, self._predictor, self._lock = predictor.info, predictor, threading.Lock()
 
     def predict(self, images: np.ndarray) -> Prediction:
-        """Return what the model says about uint8 images `(N, 100, 80, 3)`."""
+        """Return what the model says about uint8 images `(N, *image_size, 3)`."""
         with self._lock:
             return self._predictor.predict(images)
 
@@ -86,9 +86,10 @@ class LocalEngine:
         if choice.path.suffix == ".onnx" and choice.device == "cpu":
             self._crew = Crew(partial(_start_labelling, choice.path, limits, detector, fetch), limits, num_workers)
         else:
-            self._crew = Crew(partial(_start_reading, limits, detector, fetch), limits, num_workers)
             predictor = _InTurn(load_predictor(choice.path, choice.device, num_workers))
             self._labeller = Labeller(predictor, limits, detector)
+            start = partial(_start_reading, limits, detector, fetch, predictor.info.image_size)
+            self._crew = Crew(start, limits, num_workers)
         # Each waits for the answer of one process; one more labels meanwhile.
         self._threads = ThreadPoolExecutor(num_workers + (self._labeller is not None))
 
@@ -141,9 +142,11 @@ def _fail_reading(item: "File | Again", reason: str) -> Pair:
     return _fail(item.file if isinstance(item, Again) else item, reason), None
 
 
-def _start_reading(limits: Limits, detector: Detector | None, fetch: Fetch | None) -> tuple[Task, bool]:
-    """Return a task that turns files into pairs of records and pictures."""
-    reader, fetch = Reader(limits, detector), fetch or _open
+def _start_reading(
+    limits: Limits, detector: Detector | None, fetch: Fetch | None, image_size: tuple[int, int]
+) -> tuple[Task, bool]:
+    """Return a task that turns files into pairs of records and pictures of (height, width)."""
+    reader, fetch = Reader(limits, detector, image_size), fetch or _open
 
     def read(batch: list[Any], note: Callable[[int], None]) -> list[Any]:
         if batch and isinstance(batch[0], Again):
@@ -173,7 +176,7 @@ def _start_labelling(
 ) -> tuple[Task, ModelInfo]:
     """Return a task that turns files into records, and the model's metadata."""
     labeller = Labeller(load_predictor(path), limits, detector)
-    read, _ = _start_reading(limits, labeller.reader.detector, fetch)
+    read, _ = _start_reading(limits, labeller.reader.detector, fetch, labeller.reader.image_size)
 
     def label(batch: list[Any], note: Callable[[int], None]) -> list[Any]:
         def look_again(rows: list[int]) -> list[Pair]:

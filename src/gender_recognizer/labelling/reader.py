@@ -12,6 +12,7 @@ from gender_recognizer.models.detector import Detector, YuNet
 from gender_recognizer.models.face_crops import Read, cut_faces, cut_main_face
 from gender_recognizer.pictures.listing import File
 from gender_recognizer.pictures.loading import (
+    IMAGE_SIZE,
     Photograph,
     Picture,
     convert_photograph,
@@ -30,9 +31,11 @@ NO_MEMORY = "not enough memory to read it; shrink the picture first"
 class Reader:
     """Reads files, and finds the faces in them; may be used by several threads at once."""
 
-    def __init__(self, limits: Limits, detector: Detector | None = None) -> None:
-        """Set the limits, and the detector of faces in photographs; None for `YuNet`."""
-        self.limits, self.detector = limits, detector or YuNet()
+    def __init__(
+        self, limits: Limits, detector: Detector | None = None, image_size: tuple[int, int] = IMAGE_SIZE
+    ) -> None:
+        """Set the limits, the detector of faces in photographs (None for `YuNet`), and height and width of pictures."""
+        self.limits, self.detector, self.image_size = limits, detector or YuNet(), image_size
 
     def read(self, file: File, content: bytes | None = None) -> list[Pair]:
         """Return the picture in a file or, if the limits ask for each, the faces in it.
@@ -51,7 +54,7 @@ class Reader:
         """Return an opened Pillow image, or its faces."""
         if self.limits.faces == "crop":
             return _guard(record, lambda: self._cut(record, lambda longest: convert_photograph(image)))
-        return _guard(record, lambda: [(record, convert_picture(image))])
+        return _guard(record, lambda: [(record, convert_picture(image, self.image_size))])
 
     def convert_again(self, record: Record, image: Image.Image) -> Pair:
         """Return the main face of an opened Pillow image."""
@@ -75,7 +78,10 @@ class Reader:
     def _decode(self, record: Record, file: BinaryIO) -> list[Pair]:
         if self.limits.faces == "crop":
             return self._cut(record, self._reading(file))
-        return [(record, read_picture(file, self.limits.max_pixels, self.limits.allow_truncated))]
+        return [(record, self._read(file))]
+
+    def _read(self, file: BinaryIO) -> Picture:
+        return read_picture(file, self.limits.max_pixels, self.limits.allow_truncated, self.image_size)
 
     def _reading(self, file: BinaryIO) -> Read:
         def read(longest: int | None) -> Photograph:
@@ -86,7 +92,7 @@ class Reader:
 
     def _cut(self, record: Record, read: Read) -> list[Pair]:
         """Return the faces of a photograph, each with a record of its own."""
-        pictures, boxes = cut_faces(self.detector, read)
+        pictures, boxes = cut_faces(self.detector, read, self.image_size)
         if not pictures:
             return [(without_face(record), None)]
         return [
@@ -95,7 +101,7 @@ class Reader:
         ]
 
     def _cut_main(self, record: Record, read: Read) -> Pair:
-        found = cut_main_face(self.detector, read)
+        found = cut_main_face(self.detector, read, self.image_size)
         if found is None:
             return without_face(record), None
         picture, record.box, record.faces = found

@@ -40,8 +40,10 @@ _TURNS = (
 """Turns, counterclockwise, in which heads are searched for that lie on a side or hang down."""
 
 
-def cut_faces(detector: Detector, read: Read) -> tuple[list[Picture], list[list[int]]]:
-    """Return the faces of a photograph as pictures, from left to right, and their boxes.
+def cut_faces(
+    detector: Detector, read: Read, image_size: tuple[int, int] = IMAGE_SIZE
+) -> tuple[list[Picture], list[list[int]]]:
+    """Return the faces of a photograph as pictures of (height, width), from left to right, and their boxes.
 
     Raises:
         ValueError: the photograph cannot be read.
@@ -49,13 +51,17 @@ def cut_faces(detector: Detector, read: Read) -> tuple[list[Picture], list[list[
     photograph = read(detector.longest)
     faces = detector.find(photograph)
     share = photograph.image.width / photograph.size[0]
-    if share < 1 and any(face.side * share < IMAGE_SIZE[0] for face in faces):
+    if share < 1 and any(face.side * share < image_size[0] for face in faces):
         photograph = read(None)
-    return [cut_face(photograph, face) for face in faces], [face.box(photograph.size) for face in faces]
+    return [cut_face(photograph, face, image_size) for face in faces], [face.box(photograph.size) for face in faces]
 
 
-def cut_main_face(detector: Detector, read: Read) -> tuple[Picture, list[int], int] | None:
+def cut_main_face(
+    detector: Detector, read: Read, image_size: tuple[int, int] = IMAGE_SIZE
+) -> tuple[Picture, list[int], int] | None:
     """Return the main face of a photograph as a picture, its box, and how many faces were found; None without a face.
+
+    The picture has `image_size` (height, width).
 
     It looks from coarse to fine, and stops as soon as it finds a face: smaller ones would not be the main one.
 
@@ -68,8 +74,8 @@ def cut_main_face(detector: Detector, read: Read) -> tuple[Picture, list[int], i
     face = choose_main(photograph, faces)
     share = photograph.image.width / photograph.size[0]
     if share < 1 and face.side * share < MIN_SIDE:
-        photograph = read(math.ceil(max(photograph.size) * IMAGE_SIZE[0] / face.side))
-    return cut_face(photograph, face), face.box(photograph.size), len(faces)
+        photograph = read(math.ceil(max(photograph.size) * image_size[0] / face.side))
+    return cut_face(photograph, face, image_size), face.box(photograph.size), len(faces)
 
 
 def _search(detector: Detector, read: Read) -> tuple[Photograph, list[Face]]:
@@ -163,15 +169,15 @@ def _sharpness(pixels: np.ndarray) -> float:
     return float(second / (grey.std() + 1))
 
 
-def cut_face(photograph: Photograph, face: Face) -> Picture:
+def cut_face(photograph: Photograph, face: Face, image_size: tuple[int, int] = IMAGE_SIZE) -> Picture:
     """Return a face turned upright; beyond the edges of the photograph there is black, as in the training pictures."""
     share = photograph.image.width / photograph.size[0]
     x, y, reach = face.centre[0] * share, face.centre[1] * share, 0.75 * face.side * share
     around = photograph.image.crop((round(x - reach), round(y - reach), round(x + reach), round(y + reach)))
-    length = 150 if around.width < 150 else 300  # more would show no more
+    length = 150 if around.width < 150 and max(image_size) <= 100 else 300  # more would show no more
     around = around.resize((length, length), Image.Resampling.BILINEAR, reducing_gap=3.0)
     upright = around.rotate(math.degrees(face.tilt), Image.Resampling.BILINEAR)
     edges = (length / 6, length / 6, length * 5 / 6, length * 5 / 6)
-    pixels = np.asarray(upright.resize(IMAGE_SIZE[::-1], Image.Resampling.BILINEAR, edges))
+    pixels = np.asarray(upright.resize(image_size[::-1], Image.Resampling.BILINEAR, edges))
     side = round(face.side)
     return Picture(pixels, (side, side), photograph.pages, photograph.truncated, is_face=True)

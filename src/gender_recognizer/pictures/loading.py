@@ -174,13 +174,17 @@ def _wanted(size: tuple[int, int], longest: int | None) -> tuple[int, int]:
     return math.ceil(size[0] * share), math.ceil(size[1] * share)
 
 
-def convert_picture(image: Image.Image) -> Picture:
+def convert_picture(image: Image.Image, shape: tuple[int, int] = IMAGE_SIZE) -> Picture:
     """Return an opened Pillow image, resized as `load_image` does; an image not yet loaded is loaded whole.
+
+    Args:
+        image: the image.
+        shape: height and width of the pixels.
 
     Raises:
         ValueError: its content is broken, or it has more than `MAX_PIXELS` pixels.
     """
-    return _decode(image, None, MAX_PIXELS, lambda image, file: _to_picture(image, file))
+    return _decode(image, None, MAX_PIXELS, lambda image, file: _to_picture(image, file, shape))
 
 
 def convert_photograph(image: Image.Image) -> Photograph:

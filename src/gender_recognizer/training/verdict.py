@@ -85,7 +85,8 @@ def predict_labels(predictor: Predictor, data: FaceDataModule, part: str) -> np.
     """Return a model's labels for the pictures of a part, as indices of the data's classes, int `(N,)`."""
     pictures = data.parts[part]
     starts = range(0, len(pictures), BATCH)
-    batches = [pictures.images[pictures.rows[start : start + BATCH]] for start in starts]
+    images = data.caches[part].images_of(predictor.info.image_size)
+    batches = [images[pictures.rows[start : start + BATCH]] for start in starts]
     theirs = np.concatenate([predictor.predict(batch).probabilities.argmax(axis=1) for batch in batches])
     return np.array([data.classes.index(name) for name in predictor.info.classes])[theirs]
 
