@@ -1,8 +1,7 @@
 """The one way in which a file becomes pixels, shared by training, evaluation and labelling.
 
-Contract: the same file gives the same `(100, 80, 3)` uint8 array everywhere. Raise `LOADER_VERSION` with any
-change that alters a single pixel; caches are rebuilt, and models made for another version are refused unless
-`COMPATIBLE_VERSIONS` says why not.
+Contract: the same file gives the same `(100, 80, 3)` uint8 array everywhere. Raise `LOADER_VERSION` with any change of
+a pixel; caches are rebuilt, and models for another version are refused unless `COMPATIBLE_VERSIONS` says why not.
 """
 
 import math
@@ -241,8 +240,7 @@ def _decode(image: Image.Image, file: BinaryIO | None, max_pixels: int, finish: 
 
 
 def _decodes_slowly(image: Image.Image) -> bool:
-    tiles = getattr(image, "tile", [])  # empty once it is decoded
-    return any(tile.codec_name in SLOW_DECODERS for tile in tiles[:1])
+    return any(tile.codec_name in SLOW_DECODERS for tile in getattr(image, "tile", [])[:1])  # empty once decoded
 
 
 def _rewound(file: BinaryIO) -> BinaryIO:
@@ -256,12 +254,11 @@ def _to_picture(image: Image.Image, file: BinaryIO | None, shape: tuple[int, int
 
 
 def _to_photograph(image: Image.Image, file: BinaryIO | None, longest: int | None) -> Photograph:
-    width, height = image.size
     orientation = _load_orientation(image)
+    size = image.size[::-1] if orientation >= 5 else image.size
     image.draft("RGB", _wanted(image.size, longest))
     upright = _turn(to_rgb(image), orientation)
     upright.load()  # of a JPEG in RGB nothing has been decoded yet
-    size = (height, width) if orientation >= 5 else (width, height)
     return Photograph(upright, size, count_pages(image, file))
 
 
