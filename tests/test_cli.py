@@ -198,7 +198,7 @@ def test_labelling_ends_well_where_names_cannot_be_printed(tmp_path, encoding):
 
 def test_labelling_needs_no_standard_streams(tmp_path):
     save_picture(tmp_path / "in" / "a.png", RED, 0)
-    script = f"'{sys.executable}' '{PROJECT}/scripts/process.py' in output_path=out.json"
+    script = f"'{sys.executable}' '{PROJECT}/scripts/process.py' in output_path=out.json faces=none"
     done = subprocess.run(["bash", "-c", f"{script} <&- >&- 2>&-"], cwd=tmp_path, env=environment())
     assert done.returncode == 0
     assert (tmp_path / "out.json").read_text().startswith('{\n  "a.png": ')

@@ -172,7 +172,7 @@ def test_every_name_of_a_folder_works(tmp_path, pictures, monkeypatch):
 
 def test_unreadable_files_are_listed_and_give_exit_code_3(tmp_path, pictures):
     (pictures / "broken.jpg").write_bytes(b"")
-    done = process(pictures, f"output_path={tmp_path}/out.json")
+    done = process(pictures, f"output_path={tmp_path}/out.json", "faces=none")
     assert done.returncode == 3
     assert "failed: 'broken.jpg': empty file" in done.stderr
     assert "12 labelled" in done.stderr.splitlines()[-1]

@@ -141,7 +141,7 @@ def test_full_disk_ends_in_one_line_with_exit_code_1_and_loses_nothing(many):
 def test_only_changed_and_new_files_are_done_again(tmp_path):
     for index in range(5):
         save_picture(tmp_path / f"in/{index}.png", RED, index)
-    arguments = [tmp_path / "in", f"output_path={tmp_path}/out.json"]
+    arguments = [tmp_path / "in", f"output_path={tmp_path}/out.json", "faces=none"]
     assert process(*arguments).returncode == 0
     before = {record["file"]: record for record in read_records(tmp_path / "out.jsonl")}
     save_picture(tmp_path / "in/3.png", BLUE, 9)
@@ -185,7 +185,7 @@ def test_several_inputs_are_labelled_by_their_names_below_their_common_folder(tm
     output = f"output_path={tmp_path}/out.json"
 
     def names(*inputs):
-        assert main("label", [*(str(tmp_path / name) for name in inputs), output]) == 0
+        assert main("label", [*(str(tmp_path / name) for name in inputs), output, "faces=none"]) == 0
         return list(json.loads((tmp_path / "out.json").read_text()))
 
     assert names("a", "b") == ["a/1.png", "b/1.png", "b/deep/2.png"]
@@ -196,10 +196,10 @@ def test_several_inputs_are_labelled_by_their_names_below_their_common_folder(tm
 
 def test_pictures_added_to_several_inputs_are_all_that_is_done_again(tmp_path, capsys):
     pictures = [str(save_picture(tmp_path / f"in/{index}.png", RED, index)) for index in range(4)]
-    output = f"output_path={tmp_path}/out.json"
-    assert main("label", [*pictures[:3], output]) == 0
+    options = [f"output_path={tmp_path}/out.json", "faces=none"]
+    assert main("label", [*pictures[:3], *options]) == 0
     capsys.readouterr()
-    assert main("label", [*pictures, output]) == 0
+    assert main("label", [*pictures, *options]) == 0
     assert "continuing after 3 files" in capsys.readouterr().err
     assert len(json.loads((tmp_path / "out.json").read_text())) == 4
 
@@ -303,7 +303,7 @@ def test_wanted_accuracy_chooses_the_confidence(tmp_path, hard):
 def test_labelling_needs_nobody_to_listen(tmp_path, closing):
     save_picture(tmp_path / "in/a.png", RED, 0)
     (tmp_path / "in" / os.fsdecode(b"x\xff.jpg")).write_bytes(b"<html>")  # is named in a message
-    command = f"'{sys.executable}' '{PROJECT}/scripts/process.py' in output_path=out/ {closing}"
+    command = f"'{sys.executable}' '{PROJECT}/scripts/process.py' in output_path=out/ faces=none {closing}"
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True)
     assert done.returncode == 3
     assert json.loads((tmp_path / "out/process_results.json").read_text()).keys() == {"a.png"}
@@ -373,7 +373,7 @@ MINE = {
         (["{root}/in", "max_file_size=-1"], "max_file_size is -1; expected 0 or more"),
         (["{root}/in", "resume=maybe"], "resume is maybe; expected true or false"),
         (["{root}/in", "num_workers=0"], "num_workers is 0; expected a whole number, 1 or more"),
-        (["{root}/in", "device=gpu"], "device is 'gpu'; expected auto, cpu or cuda"),
+        (["{root}/in", "device=gpu"], "device is 'gpu'; expected auto, cpu, cuda, mps, coreml, directml or openvino"),
         (["{root}/in", "engine=spark"], f"engine is 'spark'; there are {', '.join(ENGINES)}"),
         (["{root}/in", "ray.address=auto"], "'ray.address' is an option of ray, which was not chosen"),
         (["{root}/in", "faces=all"], "faces is all; expected auto, crop or none"),
@@ -414,7 +414,7 @@ def test_a_table_of_a_version_with_fewer_columns_is_replaced_and_one_with_a_colu
     tmp_path, capsys
 ):
     save_picture(tmp_path / "in/a.png", RED, 0)
-    typed = [f"{tmp_path}/in", f"output_path={tmp_path}/out.json", "formats=[csv]"]
+    typed = [f"{tmp_path}/in", f"output_path={tmp_path}/out.json", "formats=[csv]", "faces=none"]
     table = tmp_path / "out.csv"
     table.write_text("file,status,label,probability,reason,frames\nb.png,labelled,male,0.75,,\n")
     assert main("label", typed) == 0

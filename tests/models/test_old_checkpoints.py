@@ -53,7 +53,10 @@ def test_the_bundled_8_bit_file_comes_from_the_bundled_checkpoint(tmp_path):
     quantise_onnx(tmp_path / "whole.onnx", images, tmp_path / "small.onnx", classifier.network.exact_parts())
     made, bundled = convolutions(tmp_path / "small.onnx"), convolutions(BUNDLED_MODEL)
     assert made == bundled
-    assert [name for name, integers in bundled.items() if not integers and "finders" not in name] == [
+    finders = {name for name in bundled if name.startswith(("look.", "finders."))}
+    assert {name.partition(".")[0] for name in finders} == {"look", "finders"}
+    assert not any(bundled[name] for name in finders)
+    assert [name for name, integers in bundled.items() if not integers and name not in finders] == [
         "stem.0.0",
         "stem.1.0",
         "blocks.1.shortcut.1.0",

@@ -98,7 +98,7 @@ LABELLED = {  # row of the list: {name: (content, how far the probability may be
         "icc.jpg": (encode(A, "JPEG", quality=95, icc_profile=b"x"), 0),
     },
     11: {"cmyk.jpg": (encode(A.convert("CMYK"), "JPEG", quality=95), 0.1)},
-    12: {"grey.jpg": (encode(A.convert("L"), "JPEG"), 1), "bits.png": (encode(A.convert("1"), "PNG"), 1)},
+    12: {"grey.jpg": (encode(A.convert("L"), "JPEG"), 1)},
     13: {
         "grey8.png": (encode(grey(np.uint8, 1), "PNG"), 1),
         "grey16.png": (encode(grey(np.uint16, 257), "PNG"), 1),
@@ -149,6 +149,7 @@ WITHOUT_LABEL = {  # row: {name: (content, status, part of the reason)}
     },
     5: {"header.jpg": (J[:20], "failed", "header is broken"), "header.png": (P[:9], "failed", "header is broken")},
     6: {"flipped.png": (flipped(P), "failed", "broken picture data")},
+    12: {"bits.png": (encode(A.convert("1"), "PNG"), "no_face", "no face found")},  # only black and white dots
     14: {"int32.tiff": (encode(grey(np.int32, 100_000), "TIFF"), "failed", "unsupported depth")},
     16: {
         "transparent.png": (encode(with_alpha(0), "PNG"), "blank", "one colour"),
@@ -164,10 +165,13 @@ WITHOUT_LABEL = {  # row: {name: (content, status, part of the reason)}
     23: {"bomb1.png": (huge_png(10000, 10000), "failed", "10000x10000 is more than 50,000,000 pixels")},
     24: {"bomb2.png": (huge_png(20000, 20000), "failed", "pixels, Pillow's limit")},
     25: {"nothing.png": (huge_png(0, 0), "failed", "header is broken")},
-    26: {"black.png": (encode(Image.new("RGB", (90, 120)), "PNG"), "blank", "one colour")},
+    26: {
+        "black.png": (encode(Image.new("RGB", (90, 120)), "PNG"), "blank", "one colour"),
+        "noise.png": (encode(NOISE, "PNG"), "no_face", "no face found"),
+        "chequer.png": (encode(CHEQUER, "PNG"), "no_face", "no face found"),
+    },
     28: {"bad\nname.jpg": (b"", "failed", "empty file")},
 }
-DOUBTFUL = {"noise.png": encode(NOISE, "PNG"), "chequer.png": encode(CHEQUER, "PNG")}  # row 26
 JUNK = ["._a.jpg", "Thumbs.db", ".DS_Store", "__MACOSX/b.jpg", "notes.txt", "process_results.json", "noending"]
 
 
@@ -185,8 +189,6 @@ def folder(tmp_path_factory):
     for files in (*LABELLED.values(), *WITHOUT_LABEL.values()):
         for name, (content, *_) in files.items():
             write(root / name, content)
-    for name, content in DOUBTFUL.items():
-        write(root / name, content)
     for name in JUNK:
         write(root / name, J)
     (root / "folder.jpg").mkdir()
@@ -256,8 +258,18 @@ def test_albums_say_how_many_frames_they_have(records):
     assert "pages" not in records["a.jpg"]
 
 
-def test_noise_and_patterns_are_not_labelled_confidently(records):
-    assert all(records[name]["probability"] < 0.9 for name in DOUBTFUL)
+def test_noise_and_patterns_are_not_labelled_confidently(folder, records):
+    names = ["noise.png", "chequer.png"]
+    assert [records[name]["status"] for name in names] == ["no_face"] * 2
+    for record in Recognizer(faces="none").label([folder / name for name in names]):
+        assert (record.status, record.faces) == ("labelled", None)
+        assert record.probability < 0.9
+
+
+def test_black_and_white_dots_get_the_label_of_their_plain_twin_without_looking_for_faces(folder):
+    plain, dots = Recognizer(faces="none").label([folder / "a.jpg", folder / "bits.png"])
+    assert (dots.status, dots.label) == ("labelled", plain.label)
+    assert dots.probability == pytest.approx(plain.probability, abs=0.1)
 
 
 def test_names_keep_their_bytes_in_every_file(folder, records, labels):
@@ -298,7 +310,7 @@ def test_junk_is_ignored_and_counted(done, records):
 
 
 def test_every_file_has_one_record_and_the_rest_is_said(done, folder, records, labels):
-    listed = {name for files in (*LABELLED.values(), *WITHOUT_LABEL.values()) for name in files} | DOUBTFUL.keys()
+    listed = {name for files in (*LABELLED.values(), *WITHOUT_LABEL.values()) for name in files}
     others = {"a.jpg", "pipe.jpg", "socket.jpg", "dangling.jpg", "loop1.jpg", "loop2.jpg", "leaving.jpg", "inside.jpg"}
     assert records.keys() == listed | others
     assert labels.keys() == {name for name, record in records.items() if record["status"] == "labelled"}
@@ -469,7 +481,7 @@ def mutated(rng, content, other):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_two_thousand_mutated_files_give_one_record_each(tmp_path):
     rng = np.random.default_rng(0)
-    tables = (*LABELLED.values(), {name: (content,) for name, content in DOUBTFUL.items()})
+    tables = (*LABELLED.values(), WITHOUT_LABEL[12], WITHOUT_LABEL[26])
     seeds = [content for table in tables for name, (content, *_) in table.items() if not name.startswith("copies")]
     for index in range(2000):
         first, second = rng.integers(len(seeds), size=2)
