@@ -2,11 +2,27 @@
 
 import re
 import sys
+from collections.abc import Sequence
 from importlib.metadata import requires
+from importlib.util import find_spec
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
 """The project, where the package is used out of it."""
+
+OF_TRAINING = ("torch", "lightning", "torchmetrics", "torchvision", "onnx", "matplotlib", "tensorboard", "rich")
+"""Modules of the extra `train` without which no training begins."""
+
+
+def require(modules: Sequence[str]) -> None:
+    """Look for modules without importing them, which takes seconds.
+
+    Raises:
+        ModuleNotFoundError: the first that is not installed.
+    """
+    for name in modules:
+        if find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
 
 
 def how_to_install(extra: str) -> str:
