@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gender_recognizer.arguments import Overrides, read_arguments
-from gender_recognizer.extras import OF_TRAINING, find_extra, how_to_install, require
+from gender_recognizer.extras import find_extra, how_to_install, require_packages
 from gender_recognizer.option_texts import explain, help_text
 from gender_recognizer.streams import prepare_streams, show
 
@@ -41,7 +41,6 @@ class Command(NamedTuple):
         inputs: the option that arguments without a key belong to; None where each argument needs a key.
         keeps_runs: whether Hydra makes a run folder, with the configuration in it, and sweeps with `-m`.
         objective: what a sweep calls instead of `run`; returns a number that is better the larger it is.
-        needs: modules of extras that `run` imports late; looked for before a run folder is made.
     """
 
     config: str
@@ -50,31 +49,18 @@ class Command(NamedTuple):
     inputs: str | None = None
     keeps_runs: bool = False
     objective: str | None = None
-    needs: tuple[str, ...] = ()
 
 
 COMMANDS = {
     "label": Command("process", "labelling.settings:LabelSettings", "labelling.run:run", inputs="input_dir"),
     "train": Command(
-        "train",
-        "training.settings:TrainSettings",
-        "training.command:run",
-        None,
-        True,
-        "training.command:best_accuracy",
-        OF_TRAINING,
+        "train", "training.settings:TrainSettings", "training.command:run", None, True, "training.command:best_accuracy"
     ),
     "evaluate": Command("evaluate", "evaluation.settings:EvaluateSettings", "evaluation.run:run"),
     "check": Command("check_data", "checks.settings:CheckSettings", "checks.run:run"),
     "export": Command("export", "models.settings:ExportSettings", "training.exporting:run"),
     "prepare": Command("prepare_data", "data.settings:PrepareSettings", "data.preparing:run"),
-    "tune": Command(
-        "tune",
-        "training.settings:TuneSettings",
-        "training.command:search",
-        keeps_runs=True,
-        needs=(*OF_TRAINING, "optuna"),
-    ),
+    "tune": Command("tune", "training.settings:TuneSettings", "training.command:search", keeps_runs=True),
     "demo": Command("demo", "demo.settings:DemoSettings", "demo.run:run"),
 }
 
@@ -230,7 +216,7 @@ def _run_with_hydra(name: str, command: Command, line: Overrides, arguments: lis
     if not line.flags:
         _compose(command, line.overrides)  # a mistake is reported here in one line, before a folder is made
     if set(line.flags) <= {"-m", "--multirun"}:
-        require(command.needs)  # and a package that is missing, too
+        require_packages(name)  # and a package that is missing, too
     typed, codes = sys.argv, [0]
 
     def task(config: Any) -> float | None:
