@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -25,6 +26,9 @@ torch.set_num_threads(1)
 # For the commands that tests start:
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of them would compile torch anew, for seconds
+
+# A shell that runs the tests in the background has it ignored, and so would they and the commands that they start:
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROJECT = Path(__file__).resolve().parents[1]
 RED, BLUE = (200, 40, 40), (40, 40, 200)

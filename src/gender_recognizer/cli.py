@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gender_recognizer.arguments import Overrides, read_arguments
-from gender_recognizer.extras import find_extra, how_to_install
+from gender_recognizer.extras import find_extra, how_to_install, require_packages
 from gender_recognizer.option_texts import explain, help_text
 from gender_recognizer.streams import prepare_streams, show
 
@@ -216,7 +216,7 @@ def _run_with_hydra(name: str, command: Command, line: Overrides, arguments: lis
     if not line.flags:
         _compose(command, line.overrides)  # a mistake is reported here in one line, before a folder is made
     if set(line.flags) <= {"-m", "--multirun"}:
-        _load(command.run)  # and a package that is missing, too
+        require_packages(name)  # and a package that is missing, too
     typed, codes = sys.argv, [0]
 
     def task(config: Any) -> float | None:

@@ -3,10 +3,27 @@
 import re
 import sys
 from importlib.metadata import requires
+from importlib.util import find_spec
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
 """The project, where the package is used out of it."""
+
+_OF_TRAINING = ("torch", "lightning", "torchmetrics", "torchvision", "onnx", "matplotlib", "tensorboard", "rich")
+
+NEEDED = {"train": _OF_TRAINING, "tune": (*_OF_TRAINING, "optuna")}
+"""Modules without which a command that makes a run folder cannot begin."""
+
+
+def require_packages(command: str) -> None:
+    """Look for the packages that a command needs, without importing them, which takes seconds.
+
+    Raises:
+        ModuleNotFoundError: the first that is not installed.
+    """
+    for name in NEEDED.get(command, ()):
+        if find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
 
 
 def how_to_install(extra: str) -> str:

@@ -344,7 +344,7 @@ def test_nothing_can_be_read(tmp_path):
 
 def test_three_classes_of_other_names(tmp_path):
     root = tmp_path / "data"
-    tints = {"cat": (60, -40, -40), "dog": (-40, 60, -40), "a b": (-40, -40, 60)}
+    tints = {"cat": (90, -60, -60), "dog": (-60, 90, -60), "a b": (-60, -60, 90)}  # seen by a network of faces
     for target, (name, tint) in enumerate(tints.items()):
         (root / name).mkdir(parents=True)
         for index in range(20):

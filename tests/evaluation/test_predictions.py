@@ -27,9 +27,8 @@ def selection(tmp_path):
     paths = [tmp_path / name for name in ("crop.png", "far.png", "none.png")]
     images = np.stack([load_image(path) for path in paths[::-1]])
     names = [path.name for path in paths]
-    return SimpleNamespace(
-        images=images, rows=np.array([2, 1, 0]), paths=paths, names=names, targets=np.array([1, 0, 0])
-    )
+    cache = SimpleNamespace(images_of={images.shape[1:3]: images}.__getitem__)
+    return SimpleNamespace(cache=cache, rows=np.array([2, 1, 0]), paths=paths, names=names, targets=np.array([1, 0, 0]))
 
 
 def test_pictures_are_found_and_labelled_as_in_labelling(selection):
