@@ -254,8 +254,8 @@ def _to_picture(image: Image.Image, file: BinaryIO | None, shape: tuple[int, int
 
 
 def _to_photograph(image: Image.Image, file: BinaryIO | None, longest: int | None) -> Photograph:
-    orientation = _load_orientation(image)
-    size = image.size[::-1] if orientation >= 5 else image.size
+    size, orientation = image.size, _load_orientation(image)  # which may decode it at half its size
+    size = size[::-1] if orientation >= 5 else size
     image.draft("RGB", _wanted(image.size, longest))
     upright = _turn(to_rgb(image), orientation)
     upright.load()  # of a JPEG in RGB nothing has been decoded yet
