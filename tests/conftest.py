@@ -30,6 +30,14 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of them would compile to
 # A shell that runs the tests in the background has it ignored, and so would they and the commands that they start:
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+@pytest.fixture(autouse=True)
+def heed_interrupts():
+    """Undo what a command that was stopped leaves behind where tests run it in this process: it ignores Ctrl-C."""
+    yield
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 PROJECT = Path(__file__).resolve().parents[1]
 RED, BLUE = (200, 40, 40), (40, 40, 200)
 

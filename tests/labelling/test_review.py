@@ -183,7 +183,6 @@ def wait_until(page, expression):
     raise AssertionError(f"never true: {expression}")
 
 
-
 @pytest.mark.skipif(find_chromium() is None, reason="needs Chromium: apt-get install chromium")
 def test_in_a_browser_labels_are_corrected_by_keys_and_saved(folder, tmp_path):
     many = [Record(f"many/{index:05}.png", "labelled", "male", 0.9) for index in range(6000)]
