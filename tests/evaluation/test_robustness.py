@@ -21,34 +21,39 @@ def pictures(tmp_path):
     return [save_picture(tmp_path / f"{index}.png", colour, index) for index, colour in enumerate(colours)]
 
 
+def pixels(paths, name):
+    """Return what the network sees of pictures after a change."""
+    (block,) = changed_blocks(paths, name)
+    return np.stack([picture.pixels for picture in block])
+
+
 def test_every_change_gives_each_picture_the_same_again(pictures):
     for name in CHANGES:
-        (first,), (second,) = (list(changed_blocks(pictures, name)) for _ in range(2))
+        first, second = (pixels(pictures, name) for _ in range(2))
         assert first.shape == (8, 100, 80, 3)
         np.testing.assert_array_equal(first, second)
-        (fewer,) = changed_blocks(pictures[:1] + pictures[4:5], name)  # its partner is another, its change the same
+        fewer = pixels(pictures[:1] + pictures[4:5], name)  # its partner is another, its change the same
         if not name.startswith("pasted"):
             np.testing.assert_array_equal(fewer[0], first[0])
 
 
 def test_as_they_come_is_what_the_loader_makes(pictures):
-    (block,) = changed_blocks(pictures, "as they come")
-    for pixels, path in zip(block, pictures, strict=True):
-        np.testing.assert_array_equal(pixels, load_image(path))
+    for seen, path in zip(pixels(pictures, "as they come"), pictures, strict=True):
+        np.testing.assert_array_equal(seen, load_image(path))
 
 
 def test_deep_grey_pictures_are_read_as_in_labelling(tmp_path):
     values = np.linspace(0, 65535, 120 * 90).reshape(120, 90).astype(np.uint16)
     Image.fromarray(values).save(tmp_path / "deep.png")  # Pillow itself makes it white
-    (block,) = changed_blocks([tmp_path / "deep.png"], "as they come")
+    block = pixels([tmp_path / "deep.png"], "as they come")
     np.testing.assert_array_equal(block[0], load_image(tmp_path / "deep.png"))
     assert block.std() > 50
 
 
 def test_all_others_change_pictures(pictures):
-    plain = next(changed_blocks(pictures, "as they come")).astype(float)
+    plain = pixels(pictures, "as they come").astype(float)
     for name in list(CHANGES)[1:]:
-        assert np.abs(next(changed_blocks(pictures, name)) - plain).mean() > 0.5, name
+        assert np.abs(pixels(pictures, name) - plain).mean() > 0.5, name
 
 
 def gradient(width=90, height=120):

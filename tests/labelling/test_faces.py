@@ -12,10 +12,11 @@ from conftest import PROJECT, Redness, read_records
 from PIL import Image
 
 from gender_recognizer import Recognizer
-from gender_recognizer.labelling.labeller import Labeller, find_box
+from gender_recognizer.labelling.labeller import Labeller
 from gender_recognizer.labelling.local_engine import LocalEngine
 from gender_recognizer.labelling.reader import Reader
 from gender_recognizer.labelling.records import Limits, Record
+from gender_recognizer.labelling.regions import Region, find_box
 from gender_recognizer.models.devices import ChosenModel
 from gender_recognizer.models.model_file import BUNDLED_MODEL, checkpoint_beside
 from gender_recognizer.pictures.listing import Folder
@@ -117,10 +118,10 @@ def test_a_file_that_is_gone_at_the_second_look_is_failed(tmp_path, monkeypatch)
 
 
 def test_boxes_of_frames_are_squares_within_the_picture():
-    assert find_box(np.array([0.0, 0.0, np.log(0.5), 0.0]), (200, 200)) == [50, 50, 150, 150]
-    wide = find_box(np.array([0.0, 0.0, np.log(0.5), np.log(2)]), (400, 200))
+    assert find_box(np.array([0.0, 0.0, np.log(0.5), 0.0]), Region(0, 0, 200, 200), (200, 200)) == [50, 50, 150, 150]
+    wide = find_box(np.array([0.0, 0.0, np.log(0.5), np.log(2)]), Region(0, 0, 400, 200), (400, 200))
     assert wide == [150, 50, 250, 150]
-    assert find_box(np.array([-1.0, 1.0, 0.0, 0.0]), (200, 200)) == [0, 100, 100, 200]
+    assert find_box(np.array([-1.0, 1.0, 0.0, 0.0]), Region(0, 0, 200, 200), (200, 200)) == [0, 100, 100, 200]
 
 
 @pytest.fixture(scope="module")

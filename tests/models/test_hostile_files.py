@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from onnx import TensorProto, helper
+from PIL import Image
 
 from gender_recognizer.evaluation.run import predict
 from gender_recognizer.labelling.labeller import Labeller, Record
@@ -392,9 +393,10 @@ def test_a_picture_that_gets_no_probability_is_failed(dark_and_bright):
     assert "not a number" in records[0].reason
 
 
-def test_pictures_that_get_no_probability_are_not_measured(dark_and_bright):
-    selection = SimpleNamespace(
-        cache=SimpleNamespace(images_of=lambda size: dark_and_bright), rows=np.arange(2), paths=["a", "b"]
-    )
+def test_pictures_that_get_no_probability_are_not_measured(dark_and_bright, tmp_path):
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path, pixels in zip(paths, dark_and_bright, strict=True):
+        Image.fromarray(pixels).save(path)
+    selection = SimpleNamespace(rows=np.arange(2), paths=paths)
     with pytest.raises(ValueError, match="results for 1 of 2 pictures are not numbers"):
         predict(Undecided(), selection)

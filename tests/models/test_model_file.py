@@ -24,7 +24,7 @@ from gender_recognizer.models.model_file import (
 )
 from gender_recognizer.models.onnx_export import export_onnx, quantise_onnx
 from gender_recognizer.models.predictor import OnnxPredictor, TorchPredictor, load_predictor
-from gender_recognizer.pictures.loading import LOADER_VERSION, load_image
+from gender_recognizer.pictures.loading import COMPATIBLE_VERSIONS, LOADER_VERSION, load_image
 
 IMAGES = np.random.default_rng(0).integers(0, 255, (9, 100, 80, 3), dtype=np.uint8)
 INFO = ModelInfo(("female", "male"), temperature=1.7, curvature=0.2, training_data="noise", metrics={"test/acc": 0.5})
@@ -182,8 +182,9 @@ def test_a_checkpoint_whose_network_wants_other_pictures_is_refused(tmp_path):
 
 
 def test_a_model_of_a_loader_that_makes_the_same_training_pictures_is_taken():
-    assert load_predictor(BUNDLED_MODEL).info.loader_version in (1, LOADER_VERSION)
-    assert ModelInfo(("a", "b"), loader_version=1).loader_version == 1
+    assert load_predictor(BUNDLED_MODEL).info.loader_version in (LOADER_VERSION, *COMPATIBLE_VERSIONS[LOADER_VERSION])
+    for version in COMPATIBLE_VERSIONS[LOADER_VERSION]:
+        assert ModelInfo(("a", "b"), loader_version=version).loader_version == version
     for version in (0, LOADER_VERSION + 1):
         with pytest.raises(ValueError, match=rf"trained with loader version {version}, this is {LOADER_VERSION}"):
             ModelInfo(("a", "b"), loader_version=version)

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from gender_recognizer.checks.findings import CheckedFolder
 from gender_recognizer.evaluation.predictions import EVERYTHING, decide
 from gender_recognizer.labelling.labeller import Labeller
@@ -22,10 +20,9 @@ def check_faces(folder: CheckedFolder, predictor: Predictor) -> dict[str, list[d
     found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
     if not predictor.info.looks_for_faces:
         return found
-    rows = np.array([row for row, key in enumerate(folder.keys) if key is not None], np.int64)
+    rows = [row for row, key in enumerate(folder.keys) if key is not None]
     paths = [folder.root / folder.names[row] for row in rows]
-    labeller, images = Labeller(predictor, EVERYTHING), folder.images_of(predictor.info.image_size)
-    for row, decision in zip(rows, decide(labeller, images, rows, paths), strict=True):
+    for row, decision in zip(rows, decide(Labeller(predictor, EVERYTHING), paths), strict=True):
         record, size = decision.record, folder.sizes[row]
         if record.box is None:
             found["no_face"].append(folder.entry(row))

@@ -11,10 +11,9 @@ import numpy as np
 from gender_recognizer.evaluation.selection import Selection
 from gender_recognizer.labelling.labeller import Decision, Labeller
 from gender_recognizer.labelling.reader import Pair
-from gender_recognizer.labelling.records import NO_FACE, Limits, Record
+from gender_recognizer.labelling.records import NO_FACE, Limits
 from gender_recognizer.models.predictor import Predictor
 from gender_recognizer.pictures.listing import File
-from gender_recognizer.pictures.loading import Picture
 
 EVERYTHING = Limits(min_size=0, min_contrast=0)
 """Limits with which only a picture without a face gets no label."""
@@ -42,12 +41,11 @@ def predict(predictor: Predictor, selection: Selection) -> Predictions:
     Raises:
         ValueError: some of the model's results are not numbers.
     """
-    images = selection.cache.images_of(predictor.info.image_size)
-    predictor.predict(images[selection.rows[:_BATCH]])  # the first call is slower and not measured
+    labeller, paths = Labeller(predictor, EVERYTHING), selection.paths
+    list(decide(labeller, paths[:_BATCH]))  # the first call is slower and not measured
     parts, found, started = [], [], time.perf_counter()
     nothing = np.full(len(predictor.info.classes), np.nan)
-    labeller, paths = Labeller(predictor, EVERYTHING), selection.paths
-    for record, probabilities, _ in decide(labeller, images, selection.rows, paths):
+    for record, probabilities, _ in decide(labeller, paths):
         parts.append(nothing if probabilities is None else probabilities)  # the file is gone since it was decoded
         found.append(record.status != NO_FACE)
     seconds = time.perf_counter() - started
@@ -63,23 +61,16 @@ def predict_as(predictor: Predictor, classes: Sequence[str], selection: Selectio
     return probabilities[:, [predictor.info.classes.index(name) for name in classes]]
 
 
-def decide(labeller: Labeller, images: np.ndarray, rows: np.ndarray, paths: Sequence[Path]) -> Iterator[Decision]:
-    """Yield what becomes of each picture, as in labelling.
+def decide(labeller: Labeller, paths: Sequence[Path]) -> Iterator[Decision]:
+    """Yield what becomes of the pictures in files, as in labelling."""
+    files = [File(path.name, str(path)) for path in paths]
+    reader = labeller.reader
+    with ThreadPoolExecutor() as threads:
+        for start in range(0, len(files), _BATCH):
+            batch = files[start : start + _BATCH]
+            pairs = [pair for read in threads.map(reader.read, batch) for pair in read]
 
-    Args:
-        labeller: of the model.
-        images: uint8 `(num_files, H, W, 3)`, of which `rows` selects.
-        rows: int64 `(N,)`.
-        paths: of the `N` files, for pictures that are looked at again.
-    """
-    for start in range(0, len(rows), _BATCH):
-        pairs: list[Pair] = [
-            (Record(""), Picture(pixels, images.shape[2:0:-1])) for pixels in images[rows[start : start + _BATCH]]
-        ]
+            def look_again(rows: list[int], batch: list[File] = batch) -> list[Pair]:
+                return list(threads.map(reader.read_again, [batch[row] for row in rows]))
 
-        def look_again(places: list[int], start: int = start) -> list[Pair]:
-            files = [File(paths[start + place].name, str(paths[start + place])) for place in places]
-            with ThreadPoolExecutor() as threads:
-                return list(threads.map(labeller.reader.read_again, files))
-
-        yield from labeller.decide(pairs, look_again)
+            yield from labeller.decide(pairs, look_again)

@@ -154,7 +154,7 @@ def _is_right(predictor: Predictor, paths: Sequence[Path], targets: np.ndarray, 
     labeller = Labeller(predictor, EVERYTHING)
     for block in changed_blocks(paths, name, predictor.info.image_size):
         rows = range(len(labels), len(labels) + len(block))
-        pairs = [(Record(""), Picture(pixels, block.shape[2:0:-1])) for pixels in block]
+        pairs = [(Record(""), picture) for picture in block]
 
         def look_again(places: list[int], rows: range = rows) -> list[Pair]:
             again = ((Record(""), _changed(paths, rows[place], name)) for place in places)
@@ -165,14 +165,14 @@ def _is_right(predictor: Predictor, paths: Sequence[Path], targets: np.ndarray, 
     return np.array([label == own for label, own in zip(labels, wanted, strict=True)], np.float64)
 
 
-def changed_blocks(paths: Sequence[Path], name: str, image_size: tuple[int, int] = IMAGE_SIZE) -> Iterator[np.ndarray]:
-    """Yield the pictures after a change, uint8 `(up to 256, *image_size, 3)`; it depends on the picture's name."""
+def changed_blocks(
+    paths: Sequence[Path], name: str, image_size: tuple[int, int] = IMAGE_SIZE
+) -> Iterator[list[Picture]]:
+    """Yield the pictures after a change, up to 256 at once; it depends on the picture's name."""
     with ThreadPoolExecutor() as threads:
         for start in range(0, len(paths), _BLOCK):
             block = range(start, min(start + _BLOCK, len(paths)))
-            yield np.stack(
-                list(threads.map(lambda row: convert_picture(_changed(paths, row, name), image_size).pixels, block))
-            )
+            yield list(threads.map(lambda row: convert_picture(_changed(paths, row, name), image_size), block))
 
 
 def _changed(paths: Sequence[Path], row: int, name: str) -> Image.Image:

@@ -12,7 +12,15 @@ import numpy as np
 
 from gender_recognizer.labelling.reader import Pair, Reader, without_face
 from gender_recognizer.labelling.records import BLANK, FAILED, TOO_SMALL, Limits, Record
-from gender_recognizer.models.detector import MIN_FAR_SCORE, MIN_LOOK_SCORE, MIN_SHARE, NEAR_SHARE, Detector
+from gender_recognizer.labelling.regions import Region, cut_near, find_box, find_square, whole, widen
+from gender_recognizer.models.detector import (
+    ENOUGH_SHARE,
+    MIN_FAR_SCORE,
+    MIN_LOOK_SCORE,
+    MIN_SHARE,
+    NEAR_SHARE,
+    Detector,
+)
 from gender_recognizer.models.predictor import Predictor
 from gender_recognizer.pictures.loading import Picture
 
@@ -35,12 +43,30 @@ class Decision(NamedTuple):
     picture: Picture | None
 
 
-class _Look(NamedTuple):
-    """What a model says about one picture; names as in `predictor.Prediction`."""
+class Look(NamedTuple):
+    """What a model says about a picture or a part of it.
+
+    Attributes:
+        probabilities: as in `predictor.Prediction`, like the next two.
+        frame: where in the part the face is.
+        face_score: that it is one.
+        picture: what was looked at; its size is that of the whole picture.
+        region: where in the whole picture that is.
+    """
 
     probabilities: np.ndarray
     frame: np.ndarray
     face_score: float
+    picture: Picture
+    region: Region
+
+    def share(self) -> float:
+        """Return the side of the face's frame as a share of the root of the whole picture's area."""
+        return find_square(self.frame, self.region).width / math.sqrt(math.prod(self.picture.size))
+
+    def shows_face(self) -> bool:
+        """Return whether this look at a whole picture shows a face."""
+        return self.face_score >= (MIN_LOOK_SCORE if self.share() >= NEAR_SHARE else MIN_FAR_SCORE)
 
 
 class Labeller:
@@ -78,53 +104,74 @@ class Labeller:
             look_again: reads those with these numbers again; None where there is nothing more to read.
         """
         looks = self._look(read)
-        rows = [row for row, look in enumerate(looks) if look and self._looks and not _shows_enough(look)]
+        closer = self._look_closer(read, looks) if self._looks else {}
+        rows = [row for row, look in enumerate(looks) if self._is_to_search(look) and row not in closer]
         again = dict(zip(rows, look_again(rows) if rows and look_again else [], strict=False))
-        closer = dict(zip(again, self._look(list(again.values())), strict=True))
+        faces = dict(zip(again, self._look(list(again.values())), strict=True))
         return [
-            self._choose((record, picture), look, again.get(row), closer.get(row))
-            for row, ((record, picture), look) in enumerate(zip(read, looks, strict=True))
+            self._choose(pair, closer.get(row, look), again.get(row), faces.get(row))
+            for row, (pair, look) in enumerate(zip(read, looks, strict=True))
         ]
 
-    def _choose(self, first: Pair, look: _Look | None, second: Pair | None, closer: _Look | None) -> Decision:
-        """Return what becomes of a picture, given the first look at it and, if there was one, the second."""
+    def _is_to_search(self, look: Look | None) -> bool:
+        """Return whether a photograph must be searched for its face."""
+        return self._looks and look is not None and not (look.shows_face() and look.share() >= MIN_SHARE)
+
+    def _look_closer(self, read: Sequence[Pair], looks: Sequence[Look | None]) -> dict[int, Look]:
+        """Return second looks, by row, that need no second reading; only those that show a face.
+
+        A face that does not fill the picture is seen in more of the picture's pixels. One that is larger than the
+        picture is found once there is a border around it.
+        """
+        parts = {row: part for row, look in enumerate(looks) if look and (part := _choose_part(look))}
+        pairs = [(read[row][0], picture) for row, (picture, _) in parts.items()]
+        closer = zip(parts, self._look(pairs, [region for _, region in parts.values()]), strict=True)
+        return {row: look for row, look in closer if look and _confirms(look)}
+
+    def _choose(self, first: Pair, look: Look | None, second: Pair | None, face: Look | None) -> Decision:
+        """Return what becomes of a picture, given a look at it and, if it was searched, the face that was found."""
         record, picture = first
         if look is None or picture is None:
             return Decision(record, None, picture)
         if second:
-            again, face = second
-            if face and closer and closer.face_score >= MIN_LOOK_SCORE:
-                return self._decide(again, face, closer)
-            if again.status == TOO_SMALL or (face is None and again.status == FAILED):
+            again, part = second
+            if face and face.face_score >= MIN_LOOK_SCORE:
+                return self._decide(again, face)
+            if again.status == TOO_SMALL or (part is None and again.status == FAILED):
                 return Decision(again, None, picture)
-        if self._looks and not _is_face(look):
+        if self._looks and not (look.picture is not picture or look.shows_face()):
             return Decision(without_face(record), look.probabilities, picture)
         if self._looks:
-            record.box, record.faces = find_box(look.frame, picture.size), 1
-        return self._decide(record, picture, look)
+            record.box, record.faces = find_box(look.frame, look.region, picture.size), 1
+        return self._decide(record, look)
 
-    def _decide(self, record: Record, picture: Picture, look: _Look) -> Decision:
+    def _decide(self, record: Record, look: Look) -> Decision:
         """Return the decision for a picture by what the model says about it."""
-        probabilities = look.probabilities
-        if not np.isfinite(probabilities).all():
+        if not np.isfinite(look.probabilities).all():
             record.status, record.reason = FAILED, "the model gave no probability: its result is not a number"
-            return Decision(record, probabilities, picture)
-        best = int(probabilities.argmax())
+            return Decision(record, look.probabilities, look.picture)
+        best = int(look.probabilities.argmax())
         record.label = self.predictor.info.classes[best]
-        record.probability = round(float(probabilities[best]), 6)
+        record.probability = round(float(look.probabilities[best]), 6)
         record.status, record.reason = self.limits.status(record.probability), None
-        return Decision(record, probabilities, picture)
+        return Decision(record, look.probabilities, look.picture)
 
-    def _look(self, read: Sequence[Pair]) -> list[_Look | None]:
-        """Return what the model says about pictures; None where there is nothing to look at."""
+    def _look(self, read: Sequence[Pair], regions: Sequence[Region] | None = None) -> list[Look | None]:
+        """Return what the model says about pictures; None where there is nothing to look at.
+
+        Args:
+            read: the pictures.
+            regions: what they are parts of; None if they are whole.
+        """
         rows = [row for row, (record, picture) in enumerate(read) if picture and self._accept(record, picture)]
-        looks: list[_Look | None] = [None] * len(read)
+        looks: list[Look | None] = [None] * len(read)
         if rows:
+            pictures: list[Picture] = [read[row][1] for row in rows]  # type: ignore[misc] # which was asked above
             images = self._buffer(len(rows))
-            for place, row in enumerate(rows):
-                images[place] = read[row][1].pixels  # type: ignore[union-attr] # which was asked above
-            for row, *said in zip(rows, *self.predictor.predict(images), strict=True):
-                looks[row] = _Look(*said)
+            for place, picture in enumerate(pictures):
+                images[place] = picture.pixels
+            for row, picture, *said in zip(rows, pictures, *self.predictor.predict(images), strict=True):
+                looks[row] = Look(*said, picture, regions[row] if regions else whole(picture))
         return looks
 
     def _accept(self, record: Record, picture: Picture) -> bool:
@@ -148,33 +195,17 @@ class Labeller:
         return images[:count]
 
 
-def find_box(frame: np.ndarray, size: tuple[int, int]) -> list[int]:
-    """Return left, top, right and bottom of the square around a frame, as far as it lies in a picture of this size.
-
-    Args:
-        frame: `(4,)`, as `framing` describes it.
-        size: width and height of the picture in pixels.
-    """
-    x, y, log_size, log_aspect = (float(value) for value in frame)
-    side = math.exp(log_size - log_aspect / 2) * math.sqrt(size[0] * size[1])
-    centre = (x + 1) / 2 * size[0], (y + 1) / 2 * size[1]
-    corners = [middle + half for half in (-side / 2, side / 2) for middle in centre]
-    return [min(max(round(value), 0), limit) for value, limit in zip(corners, size * 2, strict=True)]
+def _choose_part(look: Look) -> tuple[Picture, Region] | None:
+    """Return what to look at after a look at a whole picture, and where it is; None if nothing else would help."""
+    if not look.shows_face():
+        return widen(look.picture)
+    return cut_near(look.picture, look.frame) if MIN_SHARE <= look.share() < ENOUGH_SHARE else None
 
 
-def _shows_enough(look: _Look) -> bool:
-    """Return whether there is a face in a picture, and fills so much of it that its 100x80 pixels tell enough."""
-    return _is_face(look) and _share(look) >= MIN_SHARE
-
-
-def _is_face(look: _Look) -> bool:
-    return look.face_score >= (MIN_LOOK_SCORE if _share(look) >= NEAR_SHARE else MIN_FAR_SCORE)
-
-
-def _share(look: _Look) -> float:
-    """Return the side of the face's frame as a share of the root of the picture's area."""
-    _, _, log_size, log_aspect = look.frame
-    return math.exp(log_size - log_aspect / 2)
+def _confirms(look: Look) -> bool:
+    """Return whether a second look shows a face: a part of the picture, or one larger than it."""
+    is_part = look.region.width * look.region.height < math.prod(look.picture.size)
+    return look.face_score >= MIN_LOOK_SCORE and (is_part or look.share() >= 1)
 
 
 def _is_below(pixels: np.ndarray, contrast: int) -> bool:

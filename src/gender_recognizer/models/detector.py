@@ -46,6 +46,10 @@ NEAR_SHARE = 0.6
 """Side of a face's frame, as a share of the root of the picture's area, from which on a picture is a crop of a face."""
 
 MIN_SHARE = 0.35
+"""Side of a face's frame, as a share of the root of the picture's area, from which on the thumbnail shows where it is.
+Smaller faces are searched for in the photograph."""
+
+ENOUGH_SHARE = 0.7
 """Side of a face's frame, as a share of the root of the picture's area, from which on the thumbnail shows enough."""
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "yunet.onnx"

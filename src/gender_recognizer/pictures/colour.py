@@ -56,24 +56,40 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return whole
 
 
-def shrink_to_rgb(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Return the picture resized to `size` (width, height) in 8-bit RGB, as if `to_rgb` had been called before.
+def shrink_to_rgb(image: Image.Image, size: tuple[int, int], factor: int = 1) -> tuple[Image.Image, Image.Image]:
+    """Return the picture resized to `size` (width, height) in 8-bit RGB, and reduced by whole numbers before that.
 
     A large picture is never converted whole: its parts are reduced before they are put together.
+
+    Args:
+        image: the picture.
+        size: width and height.
+        factor: by which it is reduced at least.
 
     Raises:
         ValueError: the range of its values is unknown, and so what is white.
     """
     width, height = image.size
+    across, down = (
+        factor * (int(length / side / factor / _GAP) or 1) for length, side in zip(image.size, size, strict=True)
+    )
     if _is_rgb(image) or width * height <= PART:
-        return to_rgb(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=_GAP)
-    factors = (int(width / size[0] / _GAP) or 1, int(height / size[1] / _GAP) or 1)  # as `resize` chooses them
+        rgb = to_rgb(image)
+        reduced = rgb if across == down == 1 else rgb.reduce((across, down))
+    else:
+        reduced = _reduce_parts(image, (across, down))
+    box = (0, 0, width / across, height / down)
+    return reduced.resize(size, Image.Resampling.BILINEAR, box), reduced
+
+
+def _reduce_parts(image: Image.Image, factors: tuple[int, int]) -> Image.Image:
+    """Return the picture in RGB, reduced by these factors."""
     convert = _find_conversion(image)
-    reduced = Image.new("RGB", (-(-width // factors[0]), -(-height // factors[1])))
+    reduced = Image.new("RGB", (-(-image.width // factors[0]), -(-image.height // factors[1])))
     for box in split(image.size, factors):
         part = convert(image.crop(box)).reduce(factors)
         reduced.paste(part, (box[0] // factors[0], box[1] // factors[1]))
-    return reduced.resize(size, Image.Resampling.BILINEAR, box=(0, 0, width / factors[0], height / factors[1]))
+    return reduced
 
 
 def _is_rgb(image: Image.Image) -> bool:

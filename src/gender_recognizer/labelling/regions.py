@@ -1,0 +1,88 @@
+"""Parts of a picture that are looked at again, at another scale, and boxes in pixels of the whole picture."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from gender_recognizer.pictures.loading import Picture
+
+NEAR_SCALE = 0.9
+"""Side of the square that is looked at more closely, as a share of the side of the face's frame.
+
+A small face's frame comes out too large in a thumbnail: by 10 % in the median of 540 pictures of FairFace's training
+part with wide surroundings, 0.43 of whose side is the true one."""
+
+MARGIN = 0.175
+"""Width of the border that is laid around a picture in which no face was found, as a share of the picture's side."""
+
+_BORDER = 127  # mid grey: with black fewer faces are found, with the picture mirrored more cats
+
+
+class Region(NamedTuple):
+    """A part of a picture, or more than it, in pixels of the upright original."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+def whole(picture: Picture) -> Region:
+    """Return the region that is all of a picture."""
+    return Region(0.0, 0.0, *map(float, picture.size))
+
+
+def cut_near(picture: Picture, frame: np.ndarray) -> tuple[Picture, Region] | None:
+    """Return the square around a face as a picture of its own, and where it is; None if no more pixels are at hand.
+
+    Beyond the picture's edges there is black.
+
+    Args:
+        picture: the whole picture.
+        frame: `(4,)`, where the face is, as `framing` describes it.
+    """
+    if picture.larger is None:
+        return None
+    region = find_square(frame, whole(picture), NEAR_SCALE)
+    share = picture.larger.width / picture.size[0], picture.larger.height / picture.size[1]
+    left, top = round(region.left * share[0]), round(region.top * share[1])
+    right, bottom = (round((start + region.width) * scale) for start, scale in zip(region[:2], share, strict=True))
+    height, width = picture.pixels.shape[:2]
+    part = picture.larger.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+    pixels = np.asarray(part.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=3.0))
+    return picture._replace(pixels=pixels, larger=None, is_face=True), region
+
+
+def widen(picture: Picture) -> tuple[Picture, Region]:
+    """Return a picture with a grey border, within which a face larger than the picture fits, and where that is."""
+    height, width = picture.pixels.shape[:2]
+    rows, columns = round(height * MARGIN), round(width * MARGIN)
+    canvas = Image.new("RGB", (width + 2 * columns, height + 2 * rows), (_BORDER,) * 3)
+    canvas.paste(Image.fromarray(picture.pixels), (columns, rows))
+    pixels = np.asarray(canvas.resize((width, height), Image.Resampling.BILINEAR))
+    x, y = picture.size[0] * columns / width, picture.size[1] * rows / height
+    region = Region(-x, -y, picture.size[0] + 2 * x, picture.size[1] + 2 * y)
+    return picture._replace(pixels=pixels, larger=None, is_face=True), region
+
+
+def find_square(frame: np.ndarray, region: Region, scale: float = 1.0) -> Region:
+    """Return the square around a frame `(4,)` of a region, enlarged, as `framing` describes frames."""
+    x, y, log_size, log_aspect = (float(value) for value in frame)
+    side = scale * math.exp(log_size - log_aspect / 2) * math.sqrt(region.width * region.height)
+    left = region.left + (x + 1) / 2 * region.width - side / 2
+    return Region(left, region.top + (y + 1) / 2 * region.height - side / 2, side, side)
+
+
+def find_box(frame: np.ndarray, region: Region, size: tuple[int, int]) -> list[int]:
+    """Return left, top, right and bottom of the square around a frame, as far as it lies in a picture of this size.
+
+    Args:
+        frame: `(4,)`, as `framing` describes it.
+        region: what the frame is a part of.
+        size: width and height of the picture in pixels.
+    """
+    left, top, width, height = find_square(frame, region)
+    corners = (left, top, left + width, top + height)
+    return [min(max(round(value), 0), limit) for value, limit in zip(corners, size * 2, strict=True)]

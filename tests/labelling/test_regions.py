@@ -1,0 +1,128 @@
+"""Second looks at parts of a picture that need no second reading."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gender_recognizer.labelling.labeller import Labeller
+from gender_recognizer.labelling.records import Limits, Record
+from gender_recognizer.labelling.regions import Region, cut_near, find_box, whole, widen
+from gender_recognizer.models.predictor import Prediction
+from gender_recognizer.pictures.loading import convert_picture
+
+GREY = (127, 127, 127)
+
+
+def picture_with_square(size=(600, 800), box=(240, 300, 480, 540)):
+    """Return a picture of noise with a red square."""
+    pixels = np.random.default_rng(0).integers(0, 120, (size[1], size[0], 3), np.uint8)
+    square = pixels[box[1] : box[3], box[0] : box[2]]
+    square[..., 0] = 240 + square[..., 0] % 16
+    square[..., 1:] = square[..., 1:] // 4
+    return convert_picture(Image.fromarray(pixels))
+
+
+def frame_of(box, size):
+    """Return the frame of a square box in a picture of this size."""
+    (width, height), side = size, box[2] - box[0]
+    x, y = (box[0] + box[2]) / width - 1, (box[1] + box[3]) / height - 1
+    return np.array([x, y, math.log(side / height), math.log(width / height)], np.float32)
+
+
+class Scripted:
+    """A model that says of each batch what it is told; keeps what it saw."""
+
+    info = SimpleNamespace(looks_for_faces=True, image_size=(100, 80), classes=("female", "male"))
+
+    def __init__(self, *answers):
+        """Take the frame, the face score and the probability of the second class, for each batch in turn."""
+        self.answers, self.seen = list(answers), []
+
+    def predict(self, images):
+        frame, score, male = self.answers.pop(0)
+        self.seen.append(images.copy())
+        count = len(images)
+        probabilities = np.full((count, 2), (1 - male, male), np.float32)
+        return Prediction(probabilities, np.tile(frame, (count, 1)).astype(np.float32), np.full(count, score))
+
+
+NOTHING = np.zeros(4)
+BOX = (240, 300, 480, 540)
+
+
+def decide(model, picture, **limits):
+    (decision,) = Labeller(model, Limits(**limits)).decide([(Record("a"), picture)])
+    return decision
+
+
+def test_a_square_is_cut_out_with_more_pixels_where_it_is():
+    picture = picture_with_square()
+    near, region = cut_near(picture, frame_of(BOX, picture.size))
+    assert near.pixels.shape == (100, 80, 3)
+    assert region == pytest.approx((252, 312, 216, 216), abs=1)
+    assert (near.pixels[..., 0] > 240).all()
+    assert near.size == picture.size
+
+
+def test_a_square_that_reaches_beyond_the_picture_is_black_there():
+    picture = picture_with_square(box=(0, 0, 240, 240))
+    near, _ = cut_near(picture, frame_of((-120, -120, 120, 120), picture.size))
+    assert near.pixels[:40, :30].max() < 20
+    assert near.pixels[-40:, -30:, 0].min() > 240
+
+
+def test_a_picture_without_more_pixels_has_no_closer_look():
+    assert cut_near(convert_picture(Image.new("RGB", (90, 110), "red")), NOTHING) is None
+
+
+def test_a_border_makes_a_picture_smaller_and_boxes_stay_in_its_pixels():
+    picture = picture_with_square()
+    wide, region = widen(picture)
+    assert wide.pixels.shape == (100, 80, 3)
+    assert tuple(wide.pixels[2, 2]) == tuple(wide.pixels[-3, -3]) == GREY
+    assert find_box(np.array([0, 0, math.log(picture.size[1] / region.height), 0.0]), region, picture.size) == [
+        0,
+        pytest.approx(53, abs=2),
+        600,
+        pytest.approx(747, abs=2),
+    ]
+    assert find_box(frame_of(BOX, picture.size), whole(picture), picture.size) == list(BOX)
+
+
+def test_a_face_that_does_not_fill_the_picture_is_labelled_by_a_closer_look():
+    model = Scripted((frame_of(BOX, (600, 800)), 0.9, 0.4), (NOTHING, 0.8, 0.9))
+    decision = decide(model, picture_with_square())
+    assert (decision.record.label, decision.record.probability) == ("male", 0.9)
+    assert decision.record.box == pytest.approx([252, 312, 468, 528], abs=1)
+    assert (model.seen[1][0, :, :, 0] > 240).all()  # the square alone
+    assert decision.picture.is_face
+
+
+def test_a_closer_look_that_finds_nothing_changes_nothing():
+    model = Scripted((frame_of(BOX, (600, 800)), 0.9, 0.4), (NOTHING, 0.1, 0.9))
+    decision = decide(model, picture_with_square())
+    assert (decision.record.label, decision.record.box) == ("female", list(BOX))
+
+
+def test_a_face_that_fills_the_picture_needs_one_look():
+    model = Scripted((np.array([0, 0, 0.0, 0.0]), 0.9, 0.4))
+    assert decide(model, picture_with_square()).record.label == "female"
+
+
+@pytest.mark.parametrize(("log_size", "status"), [(0.0, "labelled"), (-0.7, "no_face")])
+def test_a_face_larger_than_the_picture_is_found_behind_a_border_and_a_smaller_one_is_not(log_size, status):
+    model = Scripted((NOTHING, 0.1, 0.4), (np.array([0, 0, log_size, 0]), 0.9, 0.9))
+    decision = decide(model, picture_with_square())
+    assert decision.record.status == status
+    assert tuple(model.seen[1][0, 2, 2]) == GREY
+    if status == "labelled":
+        assert decision.record.box == [0, 0, 600, 800]
+
+
+def test_nothing_is_looked_at_again_where_nothing_is_refused():
+    model = Scripted((NOTHING, 0.1, 0.4))
+    assert decide(model, picture_with_square(), faces="none").record.label == "female"
+    assert find_box(NOTHING, Region(0, 0, 10, 20), (10, 20)) == [0, 3, 10, 17]

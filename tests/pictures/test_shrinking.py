@@ -1,0 +1,52 @@
+"""What the loader keeps of a picture beside the 100x80 pixels."""
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gender_recognizer.pictures.loading import read_picture
+
+
+def content(size, format_, **options):
+    """Return a file with a smooth picture that is red above, and green to the right."""
+    rows, columns = np.mgrid[: size[1], : size[0]]
+    pixels = np.stack([255 - 255 * rows // size[1], 255 * columns // size[0], np.full_like(rows, 60)], axis=2)
+    file = BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(file, format_, **options)
+    return BytesIO(file.getvalue())
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG"])
+@pytest.mark.parametrize("size", [(330, 410), (640, 480), (1300, 900), (2000, 2600)])
+def test_of_a_large_picture_two_to_four_times_the_pixels_are_kept_each_way(format_, size):
+    picture = read_picture(content(size, format_))
+    width, height = picture.larger.size
+    assert min(width / 80, height / 100) >= 1.9
+    assert min(width / 80, height / 100) <= 6
+    small = np.asarray(picture.larger.resize((80, 100), Image.Resampling.BOX)).astype(int)
+    assert np.abs(small - picture.pixels).max() <= 6
+
+
+@pytest.mark.parametrize("size", [(80, 100), (100, 110)])
+def test_of_a_small_picture_nothing_more_is_kept(size):
+    assert read_picture(content(size, "PNG")).larger is None
+
+
+@pytest.mark.parametrize("size", [(330, 410), (1300, 900), (2000, 2600)])
+@pytest.mark.parametrize("options", [{}, {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"}])  # with it Pillow decodes
+def test_a_jpeg_looks_as_if_all_of_it_had_been_decoded(size, options):
+    picture = read_picture(content(size, "JPEG", quality=95, **options))
+    whole = Image.open(content(size, "JPEG", quality=95)).convert("RGB").resize((80, 100), Image.Resampling.BOX)
+    assert np.abs(np.asarray(whole).astype(int) - picture.pixels).mean() < 2
+
+
+def test_a_turned_picture_is_kept_upright_and_its_size_is_that_of_the_upright_one():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = read_picture(content((640, 480), "JPEG", exif=exif))
+    assert picture.size == (480, 640)
+    assert picture.larger.width < picture.larger.height
+    assert picture.larger.getpixel((picture.larger.width - 1, 5))[0] > 200  # what was the top is at the right
+    assert picture.pixels[5, -3, 0] > 200
