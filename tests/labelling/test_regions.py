@@ -16,12 +16,12 @@ from gender_recognizer.pictures.loading import convert_picture
 GREY = (127, 127, 127)
 
 
-def picture_with_square(size=(600, 800), box=(240, 300, 480, 540)):
-    """Return a picture of noise with a red square."""
+def picture_with_square(size=(600, 800), box=(200, 260, 500, 560)):
+    """Return a picture of noise with a square that is red, and a little violet to the right."""
     pixels = np.random.default_rng(0).integers(0, 120, (size[1], size[0], 3), np.uint8)
     square = pixels[box[1] : box[3], box[0] : box[2]]
-    square[..., 0] = 240 + square[..., 0] % 16
-    square[..., 1:] = square[..., 1:] // 4
+    square[..., 0], square[..., 1:] = 250, 0
+    square[..., 2] = np.linspace(0, 90, square.shape[1])
     return convert_picture(Image.fromarray(pixels))
 
 
@@ -50,7 +50,7 @@ class Scripted:
 
 
 NOTHING = np.zeros(4)
-BOX = (240, 300, 480, 540)
+BOX = (200, 260, 500, 560)
 
 
 def decide(model, picture, **limits):
@@ -62,7 +62,7 @@ def test_a_square_is_cut_out_with_more_pixels_where_it_is():
     picture = picture_with_square()
     near, region = cut_near(picture, frame_of(BOX, picture.size))
     assert near.pixels.shape == (100, 80, 3)
-    assert region == pytest.approx((252, 312, 216, 216), abs=1)
+    assert region == pytest.approx((215, 275, 270, 270), abs=1)
     assert (near.pixels[..., 0] > 240).all()
     assert near.size == picture.size
 
@@ -96,7 +96,7 @@ def test_a_face_that_does_not_fill_the_picture_is_labelled_by_a_closer_look():
     model = Scripted((frame_of(BOX, (600, 800)), 0.9, 0.4), (NOTHING, 0.8, 0.9))
     decision = decide(model, picture_with_square())
     assert (decision.record.label, decision.record.probability) == ("male", 0.9)
-    assert decision.record.box == pytest.approx([252, 312, 468, 528], abs=1)
+    assert decision.record.box == pytest.approx([215, 275, 485, 545], abs=1)
     assert (model.seen[1][0, :, :, 0] > 240).all()  # the square alone
     assert decision.picture.is_face
 

@@ -104,6 +104,17 @@ def test_the_original_weights_give_the_original_answers():
     torch.testing.assert_close(features, original_features(weights, images), atol=1e-3, rtol=1e-3)
 
 
+def test_the_mirror_image_is_seen_too_once_trained(weights_file):
+    plain, both = (FaceRes(weights=str(weights_file), find_face=False, mirror=mirror) for mirror in (False, True))
+    images = pictures(64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(both.forward_features(images).features, plain.forward_features(images).features)
+        both.eval()
+        one, other = (both.forward_features(images).features, both.forward_features(images.flip(3)).features)
+    torch.testing.assert_close(one, other)
+    assert not torch.allclose(one, plain.forward_features(images).features)
+
+
 def test_the_first_convolutions_do_not_learn():
     network = FaceRes(pretrained=False)
     learns = [layer[0].weight.requires_grad for layer in network.layers]

@@ -69,6 +69,7 @@ class FaceRes(FaceNetwork):
         frozen_convolutions: int = 8,
         dropout: float = 0.0,
         find_face: bool = True,
+        mirror: bool = False,
     ) -> None:
         """Build the network.
 
@@ -80,6 +81,7 @@ class FaceRes(FaceNetwork):
             frozen_convolutions: convolutions from the first on that do not learn.
             dropout: share of the last features zeroed in training.
             find_face: find the face first, with a pretrained face detector, which also tells whether there is one.
+            mirror: after training, see the mirror image, too, and take the mean of both features: twice the time.
 
         Raises:
             ValueError: the file of the weights is missing or damaged, or no picture can have that size.
@@ -87,6 +89,7 @@ class FaceRes(FaceNetwork):
         super().__init__()
         self.image_size = check_image_size(image_size)
         self.normalize = Normalize(_MEAN, (1.0, 1.0, 1.0))
+        self.mirror = mirror
         self.looks_for_faces = find_face
         self.look = FirstLook() if find_face else None
         layers, channels = [ConvReLU6(3, 32, 3, 2)], 32
@@ -110,6 +113,8 @@ class FaceRes(FaceNetwork):
             frames, scores = self.find_faces(images)
             normal = crop_frames(normal, _steady(frames))
         features = self.layers(normal).mean(dim=(2, 3))
+        if self.mirror and not self.training:
+            features = (features + self.layers(normal.flip(3)).mean(dim=(2, 3))) / 2
         return Seen(features, start=frames, frames=frames, face_scores=scores)
 
     def find_faces(self, images: Tensor) -> tuple[Tensor, Tensor]:
