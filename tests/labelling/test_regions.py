@@ -9,7 +9,7 @@ from PIL import Image
 
 from gender_recognizer.labelling.labeller import Labeller
 from gender_recognizer.labelling.records import Limits, Record
-from gender_recognizer.labelling.regions import Region, cut_near, find_box, whole, widen
+from gender_recognizer.labelling.regions import Region, cut_near, find_box, is_smooth, whole, widen
 from gender_recognizer.models.predictor import Prediction
 from gender_recognizer.pictures.loading import convert_picture
 
@@ -17,11 +17,11 @@ GREY = (127, 127, 127)
 
 
 def picture_with_square(size=(600, 800), box=(200, 260, 500, 560)):
-    """Return a picture of noise with a square that is red, and a little violet to the right."""
+    """Return a picture of noise with a square of red and orange stripes."""
     pixels = np.random.default_rng(0).integers(0, 120, (size[1], size[0], 3), np.uint8)
     square = pixels[box[1] : box[3], box[0] : box[2]]
     square[..., 0], square[..., 1:] = 250, 0
-    square[..., 2] = np.linspace(0, 90, square.shape[1])
+    square[..., 1] = np.arange(square.shape[1]) // 15 % 2 * 30
     return convert_picture(Image.fromarray(pixels))
 
 
@@ -126,3 +126,22 @@ def test_nothing_is_looked_at_again_where_nothing_is_refused():
     model = Scripted((NOTHING, 0.1, 0.4))
     assert decide(model, picture_with_square(), faces="none").record.label == "female"
     assert find_box(NOTHING, Region(0, 0, 10, 20), (10, 20)) == [0, 3, 10, 17]
+
+
+def test_before_a_face_far_out_of_focus_a_sharp_one_is_searched_for():
+    blurred = convert_picture(Image.linear_gradient("L").convert("RGB").resize((600, 800)))
+    assert is_smooth(blurred, NOTHING)
+    assert not is_smooth(picture_with_square(), NOTHING)
+    asked = []
+    for second in ((Record("a", box=[1, 2, 3, 4], faces=1), picture_with_square()), (Record("a"), None)):
+        model = Scripted((NOTHING, 0.9, 0.4), (NOTHING, 0.9, 0.9))
+
+        def look_again(rows, second=second):
+            asked.append(rows)
+            return [second]
+
+        (decision,) = Labeller(model, Limits()).decide([(Record("a"), blurred)], look_again)
+        label, box = ("male", [1, 2, 3, 4]) if second[1] else ("female", [0, 53, 600, 747])
+        assert decision.record.label == label
+        assert decision.record.box == pytest.approx(box, abs=2)
+    assert asked == [[0], [0]]

@@ -31,7 +31,19 @@ def test_of_a_large_picture_two_to_four_times_the_pixels_are_kept_each_way(forma
 
 @pytest.mark.parametrize("size", [(80, 100), (100, 110)])
 def test_of_a_small_picture_nothing_more_is_kept(size):
-    assert read_picture(content(size, "PNG")).larger is None
+    assert read_picture(content(size, "PNG")).more_pixels() is None
+
+
+@pytest.mark.parametrize("orientation", [None, 6])
+def test_of_a_jpeg_of_twice_the_size_the_content_is_kept(orientation):
+    exif = Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    picture = read_picture(content((225, 275), "JPEG", exif=exif))
+    assert picture.larger is None
+    assert picture.more_pixels().size == picture.size == ((225, 275) if orientation is None else (275, 225))
+    small = np.asarray(picture.more_pixels().resize((80, 100), Image.Resampling.BOX)).astype(int)
+    assert np.abs(small - picture.pixels).mean() < 2
 
 
 @pytest.mark.parametrize("size", [(330, 410), (1300, 900), (2000, 2600)])

@@ -12,7 +12,7 @@ import numpy as np
 
 from gender_recognizer.labelling.reader import Pair, Reader, without_face
 from gender_recognizer.labelling.records import BLANK, FAILED, TOO_SMALL, Limits, Record
-from gender_recognizer.labelling.regions import Region, cut_near, find_box, find_square, whole, widen
+from gender_recognizer.labelling.regions import Region, cut_near, find_box, find_square, is_smooth, whole, widen
 from gender_recognizer.models.detector import (
     ENOUGH_SHARE,
     MIN_FAR_SCORE,
@@ -68,6 +68,10 @@ class Look(NamedTuple):
         """Return whether this look at a whole picture shows a face."""
         return self.face_score >= (MIN_LOOK_SCORE if self.share() >= NEAR_SHARE else MIN_FAR_SCORE)
 
+    def settles(self) -> bool:
+        """Return whether it shows a face that is large enough to be the main one."""
+        return self.shows_face() and self.share() >= MIN_SHARE
+
 
 class Labeller:
     """One model, its limits and its reader; may be used by several threads at once."""
@@ -114,8 +118,8 @@ class Labeller:
         ]
 
     def _is_to_search(self, look: Look | None) -> bool:
-        """Return whether a photograph must be searched for its face."""
-        return self._looks and look is not None and not (look.shows_face() and look.share() >= MIN_SHARE)
+        """Return whether a photograph must be searched for its face: there may be a sharp one before a blurred one."""
+        return self._looks and look is not None and not (look.settles() and not is_smooth(look.picture, look.frame))
 
     def _look_closer(self, read: Sequence[Pair], looks: Sequence[Look | None]) -> dict[int, Look]:
         """Return second looks, by row, that need no second reading; only those that show a face.
@@ -137,7 +141,8 @@ class Labeller:
             again, part = second
             if face and face.face_score >= MIN_LOOK_SCORE:
                 return self._decide(again, face)
-            if again.status == TOO_SMALL or (part is None and again.status == FAILED):
+            is_failed = again.status == TOO_SMALL or (part is None and again.status == FAILED)
+            if is_failed and not look.settles():
                 return Decision(again, None, picture)
         if self._looks and not (look.picture is not picture or look.shows_face()):
             return Decision(without_face(record), look.probabilities, picture)
@@ -199,7 +204,9 @@ def _choose_part(look: Look) -> tuple[Picture, Region] | None:
     """Return what to look at after a look at a whole picture, and where it is; None if nothing else would help."""
     if not look.shows_face():
         return widen(look.picture)
-    return cut_near(look.picture, look.frame) if MIN_SHARE <= look.share() < ENOUGH_SHARE else None
+    if look.settles() and look.share() < ENOUGH_SHARE and not is_smooth(look.picture, look.frame):
+        return cut_near(look.picture, look.frame)
+    return None
 
 
 def _confirms(look: Look) -> bool:

@@ -17,6 +17,13 @@ part with wide surroundings, 0.43 of whose side is the true one."""
 MARGIN = 0.175
 """Width of the border that is laid around a picture in which no face was found, as a share of the picture's side."""
 
+SMOOTH = 0.25
+"""Share of a face's pixels that differ from the mean of their neighbours by a grey value or more, below which the face
+is that of somebody far out of focus, or none.
+
+Of 1,000 pictures of FairFace's training part none has less, blurred by 2 % of their height 15 %, at a third of the
+light 12 %; of faces that were seen in strongly blurred backgrounds 88 %."""
+
 _BORDER = 127  # mid grey: with black fewer faces are found, with the picture mirrored more cats
 
 
@@ -43,16 +50,17 @@ def cut_near(picture: Picture, frame: np.ndarray) -> tuple[Picture, Region] | No
         picture: the whole picture.
         frame: `(4,)`, where the face is, as `framing` describes it.
     """
-    if picture.larger is None:
+    larger = picture.more_pixels()
+    height, width = picture.pixels.shape[:2]
+    if larger is None or larger.width * larger.height < 2 * width * height:
         return None
     region = find_square(frame, whole(picture), NEAR_SCALE)
-    share = picture.larger.width / picture.size[0], picture.larger.height / picture.size[1]
+    share = larger.width / picture.size[0], larger.height / picture.size[1]
     left, top = round(region.left * share[0]), round(region.top * share[1])
     right, bottom = (round((start + region.width) * scale) for start, scale in zip(region[:2], share, strict=True))
-    height, width = picture.pixels.shape[:2]
-    part = picture.larger.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+    part = larger.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
     pixels = np.asarray(part.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=3.0))
-    return picture._replace(pixels=pixels, larger=None, is_face=True), region
+    return picture._replace(pixels=pixels, larger=None, content=None, is_face=True), region
 
 
 def widen(picture: Picture) -> tuple[Picture, Region]:
@@ -64,7 +72,29 @@ def widen(picture: Picture) -> tuple[Picture, Region]:
     pixels = np.asarray(canvas.resize((width, height), Image.Resampling.BILINEAR))
     x, y = picture.size[0] * columns / width, picture.size[1] * rows / height
     region = Region(-x, -y, picture.size[0] + 2 * x, picture.size[1] + 2 * y)
-    return picture._replace(pixels=pixels, larger=None, is_face=True), region
+    return picture._replace(pixels=pixels, larger=None, content=None, is_face=True), region
+
+
+def is_smooth(picture: Picture, frame: np.ndarray) -> bool:
+    """Return whether the middle of a face in a picture is smooth: sharper ones before it would be the main one.
+
+    Args:
+        picture: the whole picture.
+        frame: `(4,)`, where the face is, as `framing` describes it.
+    """
+    x, y, log_size, log_aspect = (float(value) for value in frame)
+    height, width = picture.pixels.shape[:2]
+    rows = _span(y, 0.7 * math.exp(log_size), height)
+    columns = _span(x, 0.7 * math.exp(log_size - log_aspect), width)
+    values = picture.pixels[rows.start : rows.stop : 4, columns, 1].astype(np.int16)
+    bends = np.abs(2 * values[:, 1:-1] - values[:, :-2] - values[:, 2:])
+    return np.count_nonzero(bends >= 2) < SMOOTH * bends.size
+
+
+def _span(centre: float, size: float, length: int) -> slice:
+    """Return the pixels of a line of `length` in a part of it: its centre in -1..1, its size as a share, 8 or more."""
+    start, stop = (min(max(round(((centre + 1) / 2 + side * size / 2) * length), 0), length) for side in (-1, 1))
+    return slice(min(start, length - 8), max(stop, start + 8))
 
 
 def find_square(frame: np.ndarray, region: Region, scale: float = 1.0) -> Region:

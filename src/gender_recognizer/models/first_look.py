@@ -29,6 +29,16 @@ On every twentieth picture of FairFace's training part the true side is 1.13 of 
 and chin in view of what corrects the frame: 90.3 % of FairFace's validation pictures were right with 1.2, 89.7 with
 1.13, 90.3 with 1.3, 89.9 with 1.4 (every third picture; the second finder and classifier of commit 25f6a1b)."""
 
+GREY_TINT = (1.1, 0.95, 0.8)
+"""Factors of red, green and blue in pictures without colour, as in a sepia print: the detector learned from skin.
+
+Of 2,000 of FairFace's training pictures without colour it finds 99.0 instead of 96.4 % with a score of 0.5 or more, of
+the pictures of cats without colour 2.4 instead of 0.3 %, of the scenes 0.8 instead of 0 %. With (1.2, 0.9, 0.7) that
+would be 99.7, 8.1 and 2.6 %."""
+
+_COLOURFUL = 8.0
+"""Mean difference of red and blue from which on a picture is not tinted at all."""
+
 _STAGES = ((16, 16, 32), (32, 32, 64), (64, 64, 64), (64, 64, 64), (64, 64, 64))
 """Channels of the convolutions of each stage; each but the second begins at half the size of the one before."""
 
@@ -90,7 +100,7 @@ class FirstLook(nn.Module):
             frames `(N, 4)` as `framing` describes them, zeros where no face is found; scores `(N,)` in [0, 1].
         """
         with torch.autocast(images.device.type, enabled=False):
-            scores, places = self._cells(images.float())
+            scores, places = self._cells(_tint(images.float()))
         best = _ranks(scores, places).argmax(dim=1, keepdim=True)
         score = scores.gather(1, best)
         main = places.gather(1, best.unsqueeze(2).expand(-1, -1, 3))
@@ -126,6 +136,14 @@ class FirstLook(nn.Module):
             larger = functional.interpolate(maps, scale_factor=2.0, mode="nearest")
             maps = join(finer + larger[:, :, : finer.shape[2], : finer.shape[3]])
         return maps
+
+
+def _tint(images: Tensor) -> Tensor:
+    """Return images `(N, 3, H, W)` in 0..255, those without colour tinted."""
+    colour = (images[:, 0] - images[:, 2]).abs().mean(dim=(1, 2))
+    missing = (1 - colour / _COLOURFUL).clamp(0, 1)
+    tint = images.new_tensor(GREY_TINT) - 1
+    return (images * (1 + missing[:, None] * tint)[:, :, None, None]).clamp(0, 255)
 
 
 def _ranks(scores: Tensor, places: Tensor) -> Tensor:

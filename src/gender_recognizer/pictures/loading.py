@@ -73,6 +73,7 @@ class Picture(NamedTuple):
         truncated: whether the file ends too early; then the missing part is grey.
         is_face: whether `pixels` show not the whole, but what was cut out around a face.
         larger: the same in RGB with more pixels, up to about four times as high and wide, if they were at hand.
+        content: of a small JPEG that was decoded at half its size.
     """
 
     pixels: np.ndarray
@@ -81,6 +82,13 @@ class Picture(NamedTuple):
     truncated: bool = False
     is_face: bool = False
     larger: Image.Image | None = None
+    content: bytes | None = None
+
+    def more_pixels(self) -> Image.Image | None:
+        """Return the picture in RGB with more pixels; None if there are none."""
+        if self.larger is None and self.content is not None:
+            return read_photograph(BytesIO(self.content)).image
+        return self.larger
 
 
 T = TypeVar("T", Picture, Photograph)
@@ -136,7 +144,7 @@ def read_picture(
         wanted, factor = plan_decoding(size, shape[::-1])
         if image := jpeg.decode_shrunk(content, size, wanted):
             pixels, larger = shrink(image, shape[::-1], factor)
-            return Picture(to_array(pixels), size, larger=larger)
+            return Picture(to_array(pixels), size, larger=larger, content=None if larger else content)
     return _read(file, max_pixels, allow_truncated, lambda image, file: _to_picture(image, file, shape))
 
 
@@ -251,7 +259,11 @@ def _to_picture(image: Image.Image, file: BinaryIO | None, shape: tuple[int, int
     pixels, larger = _resized(image, file, shape if orientation >= 5 else shape[::-1])
     upright = size[::-1] if orientation >= 5 else size
     turned = turn(larger, orientation) if larger else None
-    return Picture(to_array(turn(pixels, orientation)), upright, count_pages(image, file), larger=turned)
+    is_small_jpeg = larger is None and image.format == "JPEG" and isinstance(file, BytesIO)
+    content = file.getvalue() if is_small_jpeg else None  # type: ignore[union-attr] # which was asked before
+    return Picture(
+        to_array(turn(pixels, orientation)), upright, count_pages(image, file), larger=turned, content=content
+    )
 
 
 def _to_photograph(image: Image.Image, file: BinaryIO | None, longest: int | None) -> Photograph:
