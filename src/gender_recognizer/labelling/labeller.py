@@ -175,8 +175,10 @@ class Labeller:
             images = self._buffer(len(rows))
             for place, picture in enumerate(pictures):
                 images[place] = picture.pixels
-            for row, picture, *said in zip(rows, pictures, *self.predictor.predict(images), strict=True):
-                looks[row] = Look(*said, picture, regions[row] if regions else whole(picture))
+            said = zip(*self.predictor.predict(images), strict=True)
+            for row, picture, (probabilities, frame, score) in zip(rows, pictures, said, strict=True):
+                region = regions[row] if regions else whole(picture)
+                looks[row] = Look(probabilities, frame, score, picture, region)
         return looks
 
     def _accept(self, record: Record, picture: Picture) -> bool:
