@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from gender_recognizer.pictures.loading import Picture
+from gender_recognizer.pictures.shrinking import to_array
 
 NEAR_SCALE = 0.9
 """Side of the square that is looked at more closely, as a share of the side of the face's frame.
@@ -59,7 +60,7 @@ def cut_near(picture: Picture, frame: np.ndarray) -> tuple[Picture, Region] | No
     left, top = round(region.left * share[0]), round(region.top * share[1])
     right, bottom = (round((start + region.width) * scale) for start, scale in zip(region[:2], share, strict=True))
     part = larger.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
-    pixels = np.asarray(part.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=3.0))
+    pixels = to_array(part.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=3.0))
     return picture._replace(pixels=pixels, larger=None, content=None, is_face=True), region
 
 
@@ -69,7 +70,7 @@ def widen(picture: Picture) -> tuple[Picture, Region]:
     rows, columns = round(height * MARGIN), round(width * MARGIN)
     canvas = Image.new("RGB", (width + 2 * columns, height + 2 * rows), (_BORDER,) * 3)
     canvas.paste(Image.fromarray(picture.pixels), (columns, rows))
-    pixels = np.asarray(canvas.resize((width, height), Image.Resampling.BILINEAR))
+    pixels = to_array(canvas.resize((width, height), Image.Resampling.BILINEAR))
     x, y = picture.size[0] * columns / width, picture.size[1] * rows / height
     region = Region(-x, -y, picture.size[0] + 2 * x, picture.size[1] + 2 * y)
     return picture._replace(pixels=pixels, larger=None, content=None, is_face=True), region
