@@ -52,6 +52,7 @@ class Look(NamedTuple):
         face_score: that it is one.
         picture: what was looked at; its size is that of the whole picture.
         region: where in the whole picture that is.
+        share: the side of the face's frame, as a share of the root of the whole picture's area.
     """
 
     probabilities: np.ndarray
@@ -59,18 +60,15 @@ class Look(NamedTuple):
     face_score: float
     picture: Picture
     region: Region
-
-    def share(self) -> float:
-        """Return the side of the face's frame as a share of the root of the whole picture's area."""
-        return find_square(self.frame, self.region).width / math.sqrt(math.prod(self.picture.size))
+    share: float
 
     def shows_face(self) -> bool:
         """Return whether this look at a whole picture shows a face."""
-        return self.face_score >= (MIN_LOOK_SCORE if self.share() >= NEAR_SHARE else MIN_FAR_SCORE)
+        return self.face_score >= (MIN_LOOK_SCORE if self.share >= NEAR_SHARE else MIN_FAR_SCORE)
 
     def settles(self) -> bool:
         """Return whether it shows a face that is large enough to be the main one."""
-        return self.shows_face() and self.share() >= MIN_SHARE
+        return self.shows_face() and self.share >= MIN_SHARE
 
 
 class Labeller:
@@ -178,7 +176,8 @@ class Labeller:
             said = zip(*self.predictor.predict(images), strict=True)
             for row, picture, (probabilities, frame, score) in zip(rows, pictures, said, strict=True):
                 region = regions[row] if regions else whole(picture)
-                looks[row] = Look(probabilities, frame, score, picture, region)
+                share = find_square(frame, region).width / math.sqrt(math.prod(picture.size))
+                looks[row] = Look(probabilities, frame, score, picture, region, share)
         return looks
 
     def _accept(self, record: Record, picture: Picture) -> bool:
@@ -206,7 +205,7 @@ def _choose_part(look: Look) -> tuple[Picture, Region] | None:
     """Return what to look at after a look at a whole picture, and where it is; None if nothing else would help."""
     if not look.shows_face():
         return widen(look.picture)
-    if look.settles() and look.share() < ENOUGH_SHARE and not is_smooth(look.picture, look.frame):
+    if look.settles() and look.share < ENOUGH_SHARE and not is_smooth(look.picture, look.frame):
         return cut_near(look.picture, look.frame)
     return None
 
@@ -214,7 +213,7 @@ def _choose_part(look: Look) -> tuple[Picture, Region] | None:
 def _confirms(look: Look) -> bool:
     """Return whether a second look shows a face: a part of the picture, or one larger than it."""
     is_part = look.region.width * look.region.height < math.prod(look.picture.size)
-    return look.face_score >= MIN_LOOK_SCORE and (is_part or look.share() >= 1)
+    return look.face_score >= MIN_LOOK_SCORE and (is_part or look.share >= 1)
 
 
 def _is_below(pixels: np.ndarray, contrast: int) -> bool:
