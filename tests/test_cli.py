@@ -124,6 +124,12 @@ def test_settings_are_read_before_anything_heavy_is_imported():
         "import sys; from gender_recognizer.cli import COMMANDS, main\n"
         "for name in COMMANDS:\n"
         "    assert main(name, ['--help']) == 0 and main(name, ['no_such=1']) == 2\n"
+        "wrong = {'label': 'input_dir=x min_confidence=2', 'train': 'data.nope=1', 'evaluate': 'part=nope', "
+        "'check': 'data.nope=1', 'export': 'model_path=x', 'prepare': 'dataset=nope source=x', "
+        "'tune': 'tune.num_trials=x', 'demo': 'port=x'}\n"
+        "assert wrong.keys() == COMMANDS.keys()\n"
+        "for name, typed in wrong.items():\n"
+        "    assert main(name, typed.split()) == 2, name\n"
         "print(sorted({'torch', 'lightning', 'onnxruntime', 'gradio', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())

@@ -132,7 +132,8 @@ def _run(name: str, command: Command, arguments: list[str]) -> int:
         raise ValueError(f"{name} runs once; -m tries several values of options of train")
     if line.flags or command.keeps_runs:
         return _run_with_hydra(name, command, line, arguments)
-    return _load(command.run)(_compose(command, line.overrides))
+    settings = _compose(command, line.overrides)  # before the import of what does the work, which takes seconds
+    return _load(command.run)(settings)
 
 
 def read_settings(name: str, arguments: Sequence[str] = ()) -> Any:

@@ -126,6 +126,43 @@ def test_three_colours_are_learned_from_weights_of_other_classes(tmp_path, check
     assert (predicted == torch.arange(3).repeat_interleave(24)).float().mean() > 0.6  # guessing: a third
 
 
+def tune_red_and_blue(tmp_path, name, female, male, *overrides):
+    """Train for red and blue on pictures of two colours and return the result."""
+    for label, colour in {"female": female, "male": male}.items():
+        for index in range(24):
+            save_picture(tmp_path / name / label / f"{index}.png", colour, index)
+    settings = train_settings(
+        f"data.root={tmp_path}/{name}", f"data.cache_dir={tmp_path}/cache", f"outputs={tmp_path}/outputs",
+        "data.split_fractions=[0.6,0.4,0]", "data.split=random", "data.augmentation=null",
+        "trainer.max_epochs=8", "classifier.lr=0.02", f"+run_dir={tmp_path}/outputs/{name}-run", *overrides,
+    )  # fmt: skip
+    return train(settings)
+
+
+@pytest.mark.usefixtures("light_training")
+def test_weights_that_training_made_worse_are_kept(tmp_path, caplog):
+    first = tune_red_and_blue(tmp_path, "data", RED, BLUE)
+    start = load_classifier(first.checkpoint)[0]
+    assert first.metrics["val/acc"] > 0.9
+    with caplog.at_level(logging.INFO):
+        worse = tune_red_and_blue(tmp_path, "again", RED, BLUE, f"init_from={first.checkpoint}", "classifier.lr=5")
+    assert "training made the model worse: of " in caplog.text
+    assert torch.equal(logits(load_classifier(worse.checkpoint)[0]), logits(start))
+    assert worse.metrics["val/acc"] == pytest.approx(first.metrics["val/acc"])
+    assert find_start("latest", tmp_path / "outputs") == worse.checkpoint
+
+
+@pytest.mark.usefixtures("light_training")
+def test_an_epoch_that_is_better_than_its_start_is_kept(tmp_path, caplog):
+    first = tune_red_and_blue(tmp_path, "data", RED, BLUE)
+    with caplog.at_level(logging.INFO):
+        other = tune_red_and_blue(tmp_path, "exchanged", BLUE, RED, f"init_from={first.checkpoint}")
+    assert "training made the model worse" not in caplog.text
+    assert other.metrics["val/acc"] > 0.9
+    assert not list(other.checkpoint.parent.glob("model_state-start*"))
+    assert find_start("latest", tmp_path / "outputs") == other.checkpoint
+
+
 @pytest.mark.usefixtures("light_training")
 def test_bundled_weights_reach_the_training(tmp_path, cache_dir):
     options = ["init_from=bundled", f"data.root={PROJECT}/data/sample", f"data.cache_dir={cache_dir}"]

@@ -100,6 +100,8 @@ def newest_run(outputs: Path) -> Path:
 def best_checkpoint(run_dir: Path) -> Path:
     """Return the checkpoint of a run with the highest validation accuracy in its name.
 
+    That of the weights the run began with has one only if training made them worse, and goes first.
+
     Raises:
         ValueError: there is none.
     """
@@ -109,7 +111,7 @@ def best_checkpoint(run_dir: Path) -> Path:
             scored[path] = float(match[1])
     if not scored:
         raise ValueError(f"no checkpoint called model_state-*.ckpt in '{run_dir / 'checkpoints'}'")
-    return max(scored, key=scored.__getitem__)
+    return max(scored, key=lambda path: (path.name.startswith("model_state-start"), scored[path]))
 
 
 def load_classifier(path: Path) -> "tuple[GenderClassifier, ModelInfo]":

@@ -43,8 +43,8 @@ def start_network(path: Path) -> dict[str, Any]:
     return dict(load_classifier(path)[0].hparams["network"])
 
 
-def start_from(classifier: GenderClassifier, path: Path) -> None:
-    """Copy the weights of a checkpoint into a classifier, and log which were copied.
+def start_from(classifier: GenderClassifier, path: Path) -> bool:
+    """Copy the weights of a checkpoint into a classifier, log which were copied, and return whether all were.
 
     The last layer is copied only if the classes have the same names; in another order, its rows follow the names.
     A network that finds the face, or has gates, may start from one without: its new parts then start untrained.
@@ -61,13 +61,15 @@ def start_from(classifier: GenderClassifier, path: Path) -> None:
         raise ValueError(f"init_from '{path}' holds the network {theirs}, not {ours}; leave out the options of model")
     had, have = source.hparams["classes"], classifier.hparams["classes"]
     names = [name for name in weights if name.rpartition(".")[0] == head]
-    if sorted(had) == sorted(have):
+    same = sorted(had) == sorted(have)
+    if same:
         weights |= {name: _reordered(weights[name], had, have) for name in names}
         logger.info("starting from %s: all weights", path)
     else:
         weights |= {name: own[name] for name in names}
         logger.info("starting from %s: all weights but the last layer's, trained on classes %s", path, ", ".join(had))
     classifier.network.load_state_dict(weights)
+    return same
 
 
 def _is_optional(name: str) -> bool:

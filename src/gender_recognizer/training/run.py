@@ -21,6 +21,7 @@ from gender_recognizer.models.classifier import GenderClassifier
 from gender_recognizer.models.model_file import describe_checkpoint, find_start, load_classifier
 from gender_recognizer.models.onnx_export import export_onnx
 from gender_recognizer.training.calibrating import calibrate, fit_scaling
+from gender_recognizer.training.choosing import SaveStart, choose_weights
 from gender_recognizer.training.distillation import load_teacher, teach
 from gender_recognizer.training.duration import choose_duration
 from gender_recognizer.training.faces import tell_of_faces
@@ -152,8 +153,8 @@ def prepare(settings: TrainSettings, callbacks: Sequence[Callback] = ()) -> Run:
         tell_of_faces(classifier.network, data.parts["train"])
     if ckpt_path is not None:
         check_same_pictures(data, run_dir)
-    elif settings.init_from is not None:
-        start_from(classifier, find_start(settings.init_from, settings.outputs))
+    elif settings.init_from is not None and start_from(classifier, find_start(settings.init_from, settings.outputs)):
+        trainer.callbacks.append(SaveStart(run_dir / "checkpoints"))  # type: ignore[attr-defined]
     if trainer.is_global_zero:
         begin_run(settings, run_dir, data)
     return Run(settings, trainer, classifier, data, ckpt_path)
@@ -197,8 +198,8 @@ def finish(run: Run) -> TrainResult:
             "training ended before its first validation, so no epoch is the best; see trainer.check_val_every_n_epoch, "
             "val_check_interval, max_steps and max_time"
         )
-    best = Path(run.best.best_model_path)
-    logger.info("measuring the best epoch, whose accuracy is %.4f, and writing model.onnx", run.best.best_model_score)
+    best = choose_weights(run.trainer, run.data, Path(run.best.best_model_path))
+    logger.info("measuring %s and writing model.onnx", best.name)
     calibrate(run.trainer, run.data, best)
     metrics = measure(run, best)
     if run.trainer.is_global_zero:
