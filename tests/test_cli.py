@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from conftest import PROJECT, RED, read_records, save_picture
 
 import gender_recognizer
+from gender_recognizer import cli
 from gender_recognizer.arguments import option_types
 from gender_recognizer.cli import COMMANDS, app, main, read_settings, settings_class
 
@@ -167,6 +169,27 @@ def test_shells_complete_commands_and_options(line, expected, monkeypatch, capsy
     monkeypatch.setenv("COMP_LINE", line)
     assert app() == 0
     assert capsys.readouterr().out.split() == expected
+
+
+def test_ctrl_c_during_an_import_that_makes_another_error_of_it_stops(monkeypatch):
+    def stop(*_):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as error:
+            raise ImportError("initialization failed") from error
+
+    def fail(*_):
+        raise ImportError("initialization failed")
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        monkeypatch.setattr(cli, "_run", stop)
+        assert main("label", ["input_dir=x"]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    monkeypatch.setattr(cli, "_run", fail)
+    with pytest.raises(ImportError):
+        main("label", ["input_dir=x"])
 
 
 def test_shells_learn_to_complete(monkeypatch, capsys):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gender_recognizer.arguments import Overrides, read_arguments
-from gender_recognizer.extras import find_extra, how_to_install, require_packages
+from gender_recognizer.extras import find_extra, how_to_install, require_packages, was_stopped
 from gender_recognizer.option_texts import explain, help_text
 from gender_recognizer.streams import prepare_streams, show
 
@@ -77,12 +77,10 @@ def app() -> int:
         show(f"gender-recognizer {version('gender_recognizer')}")
         return 0
     if name in ("-h", "--help"):
-        lines = [
-            f"  {known:9} {help_text(_load(command.settings)).splitlines()[0]}" for known, command in COMMANDS.items()
-        ]
+        rows = [(known, help_text(_load(command.settings)).splitlines()[0]) for known, command in COMMANDS.items()]
         show(
             "usage: gender-recognizer COMMAND [option=value ...]; COMMAND --help shows its options\n\n"
-            + "\n".join(lines)
+            + "\n".join(f"  {known:9} {text}" for known, text in rows)
         )
         return 0
     near = difflib.get_close_matches(name, COMMANDS, 1)
@@ -119,7 +117,9 @@ def main(name: str, arguments: Sequence[str] | None = None) -> int:
         code = _run(name, command, arguments)
     except MISTAKES as error:
         code = _report(error)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, ImportError) as error:
+        if not was_stopped(error):
+            raise
         code = STOPPED
     if code == STOPPED:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: one more Ctrl-C does not change the exit code

@@ -45,3 +45,10 @@ def find_extra(module: str) -> str:
         if found and found[1].lower().replace("-", "_") == module.lower():
             extras.append(found[2])
     return "train" if "train" in extras or not extras else extras[0]  # extras that contain train repeat its packages
+
+
+def was_stopped(error: BaseException | None) -> bool:
+    """Return whether Ctrl-C caused an error; a package that is being imported may turn it into another one."""
+    return error is not None and (
+        isinstance(error, KeyboardInterrupt) or was_stopped(error.__cause__) or was_stopped(error.__context__)
+    )
