@@ -19,7 +19,7 @@ from gender_recognizer.data.datamodule import FaceDataModule
 from gender_recognizer.data.samples import read_exclude
 
 FAIRFACE = PROJECT.parent / "shared" / "faces" / "fairface"
-TINTS = {"female": (120, -60, -90), "male": (-90, -60, 120)}
+TINTS = {"female": (140, -20, -140), "male": (-140, 20, 140)}
 WRONG = {"female/wrong_0.png", "female/wrong_1.png", "male/wrong_2.png", "male/wrong_3.png"}
 
 

@@ -149,7 +149,6 @@ WITHOUT_LABEL = {  # row: {name: (content, status, part of the reason)}
     },
     5: {"header.jpg": (J[:20], "failed", "header is broken"), "header.png": (P[:9], "failed", "header is broken")},
     6: {"flipped.png": (flipped(P), "failed", "broken picture data")},
-    12: {"bits.png": (encode(A.convert("1"), "PNG"), "no_face", "no face found")},  # only black and white dots
     14: {"int32.tiff": (encode(grey(np.int32, 100_000), "TIFF"), "failed", "unsupported depth")},
     16: {
         "transparent.png": (encode(with_alpha(0), "PNG"), "blank", "one colour"),
