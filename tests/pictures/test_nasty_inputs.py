@@ -98,7 +98,10 @@ LABELLED = {  # row of the list: {name: (content, how far the probability may be
         "icc.jpg": (encode(A, "JPEG", quality=95, icc_profile=b"x"), 0),
     },
     11: {"cmyk.jpg": (encode(A.convert("CMYK"), "JPEG", quality=95), 0.1)},
-    12: {"grey.jpg": (encode(A.convert("L"), "JPEG"), 1)},
+    12: {
+        "grey.jpg": (encode(A.convert("L"), "JPEG"), 1),
+        "bits.png": (encode(A.convert("1"), "PNG"), 0.1),  # only black and white dots
+    },
     13: {
         "grey8.png": (encode(grey(np.uint8, 1), "PNG"), 1),
         "grey16.png": (encode(grey(np.uint16, 257), "PNG"), 1),
@@ -134,7 +137,6 @@ LABELLED = {  # row of the list: {name: (content, how far the probability may be
         "trailing.jpg": (J + b"x" * 5000, 0),
         "lab.tiff": (encode(A.convert("LAB"), "TIFF"), 1),
         "ycbcr.tiff": (encode(A.convert("YCbCr"), "TIFF"), 0.05),
-        "bits.png": (encode(A.convert("1"), "PNG"), 0.1),  # only black and white dots
     },
 }
 WITHOUT_LABEL = {  # row: {name: (content, status, part of the reason)}
