@@ -1,6 +1,7 @@
 """Second looks at parts of a picture that need no second reading."""
 
 import math
+from io import BytesIO
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,7 @@ from gender_recognizer.labelling.labeller import Labeller
 from gender_recognizer.labelling.records import Limits, Record
 from gender_recognizer.labelling.regions import Region, cut_near, find_box, is_smooth, whole, widen
 from gender_recognizer.models.predictor import Prediction
-from gender_recognizer.pictures.loading import convert_picture
+from gender_recognizer.pictures.loading import convert_picture, read_picture
 
 GREY = (127, 127, 127)
 
@@ -76,6 +77,16 @@ def test_a_square_that_reaches_beyond_the_picture_is_black_there():
 
 def test_a_picture_without_more_pixels_has_no_closer_look():
     assert cut_near(convert_picture(Image.new("RGB", (90, 110), "red")), NOTHING) is None
+
+
+def test_a_truncated_jpeg_has_no_closer_look():
+    file = BytesIO()
+    picture_with_square().larger.resize((225, 275)).save(file, "JPEG")
+    box = [60, 80, 160, 180]
+    for content, again in ((file.getvalue(), True), (file.getvalue()[:-2000], False)):
+        picture = read_picture(BytesIO(content), allow_truncated=True)
+        assert picture.truncated is not again
+        assert (cut_near(picture, frame_of(box, picture.size)) is not None) == again
 
 
 def test_a_border_makes_a_picture_smaller_and_boxes_stay_in_its_pixels():

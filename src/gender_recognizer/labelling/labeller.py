@@ -107,7 +107,7 @@ class Labeller:
         """
         looks = self._look(read)
         closer = self._look_closer(read, looks) if self._looks else {}
-        rows = [row for row, look in enumerate(looks) if self._is_to_search(look) and row not in closer]
+        rows = [row for row, look in enumerate(looks) if row not in closer and self._is_to_search(look)]
         again = dict(zip(rows, look_again(rows) if rows and look_again else [], strict=False))
         faces = dict(zip(again, self._look(list(again.values())), strict=True))
         return [
@@ -142,7 +142,7 @@ class Labeller:
             is_failed = again.status == TOO_SMALL or (part is None and again.status == FAILED)
             if is_failed and not look.settles():
                 return Decision(again, None, picture)
-        if self._looks and not (look.picture is not picture or look.shows_face()):
+        if self._looks and look.picture is picture and not look.shows_face():
             return Decision(without_face(record), look.probabilities, picture)
         if self._looks:
             record.box, record.faces = find_box(look.frame, look.region, picture.size), 1

@@ -52,13 +52,13 @@ def cut_near(picture: Picture, frame: np.ndarray) -> tuple[Picture, Region] | No
         frame: `(4,)`, where the face is, as `framing` describes it.
     """
     larger = picture.more_pixels()
-    height, width = picture.pixels.shape[:2]
-    if larger is None or larger.width * larger.height < 2 * width * height:
+    if larger is None:
         return None
     region = find_square(frame, whole(picture), NEAR_SCALE)
     share = larger.width / picture.size[0], larger.height / picture.size[1]
     left, top = round(region.left * share[0]), round(region.top * share[1])
     right, bottom = (round((start + region.width) * scale) for start, scale in zip(region[:2], share, strict=True))
+    height, width = picture.pixels.shape[:2]
     part = larger.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
     pixels = to_array(part.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=3.0))
     return picture._replace(pixels=pixels, larger=None, content=None, is_face=True), region

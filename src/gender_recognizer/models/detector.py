@@ -50,7 +50,10 @@ MIN_SHARE = 0.35
 Smaller faces are searched for in the photograph."""
 
 ENOUGH_SHARE = 0.7
-"""Side of a face's frame, as a share of the root of the picture's area, from which on the thumbnail shows enough."""
+"""Side of a face's frame, as a share of the root of the picture's area, from which on the thumbnail shows enough.
+
+With 0.6, 0.65 and 0.7 the bundled model has 86.3, 87.0 and 87.7 % right of 2,000 of FairFace's training pictures
+that are pasted at 0.6 of the height, and 98.6, 99.1 and 99.1 % of 217 portraits. Smaller faces are seen twice."""
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "yunet.onnx"
 """The network of the detector."""

@@ -25,7 +25,7 @@ from gender_recognizer.pictures.mending import mend
 from gender_recognizer.pictures.opening import MAX_PIXELS, open_picture, open_regular
 from gender_recognizer.pictures.orientation import load_orientation, turn
 from gender_recognizer.pictures.pages import count_pages
-from gender_recognizer.pictures.shrinking import plan_decoding, shrink, to_array
+from gender_recognizer.pictures.shrinking import has_more, plan_decoding, shrink, to_array
 
 LOADER_VERSION = 3
 COMPATIBLE_VERSIONS = {3: (1, 2)}
@@ -73,7 +73,7 @@ class Picture(NamedTuple):
         truncated: whether the file ends too early; then the missing part is grey.
         is_face: whether `pixels` show not the whole, but what was cut out around a face.
         larger: the same in RGB with more pixels, up to about four times as high and wide, if they were at hand.
-        content: of a small JPEG that was decoded at half its size.
+        content: of the file, a JPEG that was decoded at half its size and has more pixels.
     """
 
     pixels: np.ndarray
@@ -85,8 +85,8 @@ class Picture(NamedTuple):
     content: bytes | None = None
 
     def more_pixels(self) -> Image.Image | None:
-        """Return the picture in RGB with more pixels; None if there are none."""
-        if self.larger is None and self.content is not None:
+        """Return the picture in RGB with at least twice as many pixels; None if there are none, or some are missing."""
+        if self.content is not None and not self.truncated:
             return read_photograph(BytesIO(self.content)).image
         return self.larger
 
@@ -144,7 +144,8 @@ def read_picture(
         wanted, factor = plan_decoding(size, shape[::-1])
         if image := jpeg.decode_shrunk(content, size, wanted):
             pixels, larger = shrink(image, shape[::-1], factor)
-            return Picture(to_array(pixels), size, larger=larger, content=None if larger else content)
+            keeps = larger is None and has_more(size, shape[::-1])
+            return Picture(to_array(pixels), size, larger=larger, content=content if keeps else None)
     return _read(file, max_pixels, allow_truncated, lambda image, file: _to_picture(image, file, shape))
 
 
@@ -259,8 +260,9 @@ def _to_picture(image: Image.Image, file: BinaryIO | None, shape: tuple[int, int
     pixels, larger = _resized(image, file, shape if orientation >= 5 else shape[::-1])
     upright = size[::-1] if orientation >= 5 else size
     turned = turn(larger, orientation) if larger else None
-    is_small_jpeg = larger is None and image.format == "JPEG" and isinstance(file, BytesIO)
-    content = file.getvalue() if is_small_jpeg else None  # type: ignore[union-attr] # which was asked before
+    content = None
+    if larger is None and image.format == "JPEG" and isinstance(file, BytesIO) and has_more(size, shape):
+        content = file.getvalue()
     return Picture(
         to_array(turn(pixels, orientation)), upright, count_pages(image, file), larger=turned, content=content
     )

@@ -21,14 +21,19 @@ def plan_decoding(size: tuple[int, int], target: tuple[int, int]) -> tuple[tuple
 
 
 def shrink(image: Image.Image, size: tuple[int, int], factor: int) -> tuple[Image.Image, Image.Image | None]:
-    """Return a picture in RGB at `size` (width, height), and larger if it has at least twice as many pixels."""
+    """Return a picture in RGB at `size` (width, height), and larger if it `has_more`."""
     resized, reduced = shrink_to_rgb(image, size, factor)
     larger = reduced if factor == 1 else to_rgb(image)
-    if larger.width * larger.height < 2 * size[0] * size[1]:
+    if not has_more(larger.size, size):
         return resized, None
     if larger.width >= _LARGER * size[0] and larger.height >= _LARGER * size[1]:
         larger = larger.reduce(2)
     return resized, larger
+
+
+def has_more(size: tuple[int, int], target: tuple[int, int]) -> bool:
+    """Return whether a picture of this width and height has at least twice the pixels of the target."""
+    return size[0] * size[1] >= 2 * target[0] * target[1]
 
 
 def to_array(image: Image.Image) -> np.ndarray:
