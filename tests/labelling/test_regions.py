@@ -112,6 +112,12 @@ def test_a_face_that_does_not_fill_the_picture_is_labelled_by_a_closer_look():
     assert decision.picture.is_face
 
 
+def test_a_model_that_is_sure_does_not_look_closer():
+    model = Scripted((frame_of(BOX, (600, 800)), 0.9, 0.04))
+    decision = decide(model, picture_with_square())
+    assert (decision.record.label, decision.record.box, len(model.seen)) == ("female", list(BOX), 1)
+
+
 def test_a_closer_look_that_finds_nothing_changes_nothing():
     model = Scripted((frame_of(BOX, (600, 800)), 0.9, 0.4), (NOTHING, 0.1, 0.9))
     decision = decide(model, picture_with_square())

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import pickle
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ from gender_recognizer.labelling.reader import Reader
 from gender_recognizer.labelling.records import Limits, Record
 from gender_recognizer.models.detector import Face, YuNet
 from gender_recognizer.models.devices import ChosenModel
-from gender_recognizer.models.face_crops import cut_faces, cut_main_face
+from gender_recognizer.models.face_crops import cut_face, cut_faces, cut_main_face
 from gender_recognizer.models.model_file import BUNDLED_MODEL
 from gender_recognizer.models.tiles import MAX_SMALL, TILE, find_starts
 from gender_recognizer.pictures.listing import Folder
@@ -172,6 +173,24 @@ def test_pictures_from_60_pixels_on_are_labelled(finder):
     for side in (60, 90, 144, 300):
         (record,) = finder.label(Image.open(WOMAN).resize((side, side)))
         assert record.label == "female"
+
+
+@pytest.mark.parametrize("side", [60, 200, 700])
+@pytest.mark.parametrize("degrees", [0, 30, 180])
+def test_a_face_of_any_size_and_tilt_is_cut_out_upright_and_black_beyond_the_picture(side, degrees):
+    middle = 3 * side // 4
+    upright = Image.new("RGB", (2 * middle, 2 * middle), "blue")
+    corner = middle - side // 2
+    upright.paste("green", (corner, corner, corner + side, corner + side))
+    upright.paste("red", (corner, corner, middle, middle))  # the upper left quarter
+    photo = convert_photograph(upright.rotate(-degrees, Image.Resampling.BICUBIC, fillcolor="blue"))
+    face = Face((middle, middle), side, math.radians(degrees))
+    pixels = cut_face(photo, face).pixels
+    assert pixels[4:46, 4:36].reshape(-1, 3).min(axis=0)[0] > 200
+    assert pixels[54:96, 4:76].reshape(-1, 3).max(axis=0)[0] < 50
+    assert pixels[1:-1, 1:-1, 2].max() < 130  # hardly any blue
+    beyond = cut_face(photo, face._replace(side=4 * side, tilt=0.0)).pixels
+    assert beyond[:15].max() == beyond[:, -10:].max() == 0
 
 
 def test_tilted_heads_are_turned_upright(finder):

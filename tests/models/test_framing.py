@@ -37,6 +37,18 @@ def test_crops_equal_those_of_torchs_general_sampling():
     assert torch.allclose(crop_frames(images, frames), expected, atol=0.01)
 
 
+def test_smaller_crops_are_means_of_the_picture():
+    images = torch.rand(2, 3, 100, 80) * 255
+    halved = crop_frames(images, torch.zeros(2, 4), (50, 40))
+    expected = functional.interpolate(images, (50, 40), mode="bilinear", antialias=True)
+    assert torch.allclose(halved[:, :, 1:-1, 1:-1], expected[:, :, 1:-1, 1:-1], atol=0.01)
+
+
+def test_smaller_crops_repeat_the_edge_beyond_the_picture():
+    plain = torch.full((6, 3, 100, 80), 7.0)
+    assert torch.allclose(crop_frames(plain, 3 * random_frames(), (50, 40)), torch.tensor(7.0))
+
+
 def test_inverse_leads_back():
     maps = frame_maps(random_frames(), torch.linspace(-0.6, 0.6, 6))
     square = torch.cat([maps, torch.tensor([0.0, 0.0, 1.0]).expand(6, 1, 3)], dim=1)

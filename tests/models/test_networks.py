@@ -4,6 +4,7 @@ import onnx
 import pytest
 import torch
 import torchvision
+from torch.utils.flop_counter import FlopCounterMode
 
 from gender_recognizer.models import torchvision_network
 from gender_recognizer.models.base import FaceNetwork, Normalize, Seen
@@ -14,10 +15,12 @@ from gender_recognizer.models.networks import NETWORKS, build_network
 from gender_recognizer.models.onnx_export import export_onnx, quantise_onnx
 from gender_recognizer.models.predictor import load_predictor
 from gender_recognizer.models.smallcnn import SmallCNN
-from gender_recognizer.training.fine_tuning import start_from
+from gender_recognizer.training.fine_tuning import DEFAULT_NETWORK, start_from
 
 IMAGES = torch.randint(0, 256, (3, 3, 100, 80), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
+
+ATEN = torch.ops.aten
 
 EVERY = [*NETWORKS, "resnet18", "mobilenet_v3_small", "googlenet", "squeezenet1_1"]
 
@@ -69,6 +72,17 @@ def test_every_network_says_the_truth_of_itself(name):
         assert isinstance(network.get_submodule(part), torch.nn.Module)
     weights = network.state_dict()
     assert network.rename_weights(weights).keys() == weights.keys()
+
+
+def test_the_network_that_is_trained_by_default_has_the_size_that_its_documentation_says():
+    network = build_network(num_classes=2, **DEFAULT_NETWORK).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(IMAGES[:1].float())
+    operations = counter.get_flop_counts()["Global"]
+    counted = [count for kind, count in operations.items() if kind in (ATEN.convolution, ATEN.addmm)]  # not the crops
+    assert round(sum(parameter.numel() for parameter in network.parameters()), -3) == 724_000
+    assert round(sum(counted) / 2, -5) == 30_000_000
+    assert "724 thousand parameters and 30.0 million multiply-adds" in " ".join(SmallCNN.__doc__.split())
 
 
 class Toy(FaceNetwork):

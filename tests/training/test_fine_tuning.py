@@ -156,7 +156,8 @@ def test_weights_that_training_made_worse_are_kept(tmp_path, caplog):
 def test_an_epoch_that_is_better_than_its_start_is_kept(tmp_path, caplog):
     first = tune_red_and_blue(tmp_path, "data", RED, BLUE)
     with caplog.at_level(logging.INFO):
-        other = tune_red_and_blue(tmp_path, "exchanged", BLUE, RED, f"init_from={first.checkpoint}")
+        start = f"init_from={first.checkpoint}"
+        other = tune_red_and_blue(tmp_path, "exchanged", BLUE, RED, start, "classifier.lr=0.003")
     assert "training made the model worse" not in caplog.text
     assert other.metrics["val/acc"] > 0.9
     assert not list(other.checkpoint.parent.glob("model_state-start*"))

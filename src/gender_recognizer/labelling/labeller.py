@@ -19,6 +19,7 @@ from gender_recognizer.models.detector import (
     MIN_LOOK_SCORE,
     MIN_SHARE,
     NEAR_SHARE,
+    SURE,
     Detector,
 )
 from gender_recognizer.models.predictor import Predictor
@@ -122,8 +123,8 @@ class Labeller:
     def _look_closer(self, read: Sequence[Pair], looks: Sequence[Look | None]) -> dict[int, Look]:
         """Return second looks, by row, that need no second reading; only those that show a face.
 
-        A face that does not fill the picture is seen in more of the picture's pixels. One that is larger than the
-        picture is found once there is a border around it.
+        A face that does not fill the picture is seen in more of the picture's pixels, unless the model is sure anyway.
+        One that is larger than the picture is found once there is a border around it.
         """
         parts = {row: part for row, look in enumerate(looks) if look and (part := _choose_part(look))}
         pairs = [(read[row][0], picture) for row, (picture, _) in parts.items()]
@@ -205,7 +206,8 @@ def _choose_part(look: Look) -> tuple[Picture, Region] | None:
     """Return what to look at after a look at a whole picture, and where it is; None if nothing else would help."""
     if not look.shows_face():
         return widen(look.picture)
-    if look.settles() and look.share < ENOUGH_SHARE and not is_smooth(look.picture, look.frame):
+    is_doubtful = look.share < ENOUGH_SHARE and look.probabilities.max() < SURE
+    if look.settles() and is_doubtful and not is_smooth(look.picture, look.frame):
         return cut_near(look.picture, look.frame)
     return None
 

@@ -170,13 +170,20 @@ def _sharpness(pixels: np.ndarray) -> float:
 
 def cut_face(photograph: Photograph, face: Face, image_size: tuple[int, int] = IMAGE_SIZE) -> Picture:
     """Return a face turned upright; beyond the edges of the photograph there is black, as in the training pictures."""
+    height, width = image_size
     share = photograph.image.width / photograph.size[0]
-    x, y, reach = face.centre[0] * share, face.centre[1] * share, 0.75 * face.side * share
-    around = photograph.image.crop((round(x - reach), round(y - reach), round(x + reach), round(y + reach)))
-    length = 150 if around.width < 150 and max(image_size) <= 100 else 300  # more would show no more
-    around = around.resize((length, length), Image.Resampling.BILINEAR, reducing_gap=3.0)
-    upright = around.rotate(math.degrees(face.tilt), Image.Resampling.BILINEAR)
-    edges = (length / 6, length / 6, length * 5 / 6, length * 5 / 6)
-    pixels = np.asarray(upright.resize(image_size[::-1], Image.Resampling.BILINEAR, edges))
-    side = round(face.side)
-    return Picture(pixels, (side, side), photograph.pages, photograph.truncated, is_face=True)
+    x, y, side = face.centre[0] * share, face.centre[1] * share, face.side * share
+    image, factor = photograph.image, int(side / (2 * min(image_size)))
+    if factor > 1:
+        left, top, reach = round(x - 0.75 * side), round(y - 0.75 * side), round(1.5 * side)
+        image = image.crop((left, top, left + reach, top + reach)).reduce(factor)
+        x, y, side = (x - left) / factor, (y - top) / factor, side / factor
+    across, down = side * math.cos(face.tilt), side * math.sin(face.tilt)
+    step_x, step_y = (across / (2 * width), down / (2 * width)), (-down / (2 * height), across / (2 * height))
+    start = x - (across - down) / 2, y - (across + down) / 2
+    rows = [(*steps, first) for *steps, first in zip(step_x, step_y, start, strict=True)]
+    doubled = (2 * width, 2 * height)
+    upright = image.transform(doubled, Image.Transform.AFFINE, rows[0] + rows[1], Image.Resampling.BILINEAR)
+    pixels = np.asarray(upright.reduce(2))
+    length = round(face.side)
+    return Picture(pixels, (length, length), photograph.pages, photograph.truncated, is_face=True)

@@ -6,6 +6,8 @@ is than high, before it became 100x80. Zeros are the whole picture. Frames stand
 resampled by two small matrix products: ONNX Runtime does that several times as fast as its general `GridSample`.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -17,34 +19,42 @@ _LARGEST = 4.0
 """Largest absolute value of each number of a frame: 54 times the picture's size, or two pictures away."""
 
 
-def crop_frames(images: Tensor, frames: Tensor) -> Tensor:
-    """Return the contents of frames, float `(N, 3, H, W)`, interpolated linearly.
+def crop_frames(images: Tensor, frames: Tensor, image_size: Sequence[int] | None = None) -> Tensor:
+    """Return the contents of frames, interpolated linearly.
 
     Beyond the picture its edge is repeated.
 
     Args:
         images: float `(N, 3, H, W)`.
         frames: `(N, 4)`.
+        image_size: height and width of the result; None for those of the images. Of a smaller result, each pixel is
+            a mean over as many of the picture's as it stands for where the frame is as large as the picture.
+
+    Returns:
+        float `(N, 3, *image_size)`.
     """
+    height, width = images.shape[2:] if image_size is None else image_size
     x, y, log_size, log_aspect = frames.float().unbind(dim=1)
-    columns = _interpolation(x, (log_size - log_aspect).exp(), images.shape[3])
-    rows = _interpolation(y, log_size.exp(), images.shape[2])
+    columns = _interpolation(x, (log_size - log_aspect).exp(), images.shape[3], width)
+    rows = _interpolation(y, log_size.exp(), images.shape[2], height)
     return rows @ (images @ columns.mT)
 
 
-def _interpolation(centre: Tensor, size: Tensor, count: int) -> Tensor:
-    """Return matrices `(N, 1, count, count)` that resample lines of pixels to a part of them.
+def _interpolation(centre: Tensor, size: Tensor, count: int, new_count: int) -> Tensor:
+    """Return matrices `(N, 1, new_count, count)` that resample lines of pixels to a part of them.
 
     Args:
         centre: `(N,)`, of the part, in -1..1.
         size: `(N,)`, of the part, as a share of the whole.
         count: pixels of a line.
+        new_count: pixels of the resampled line, no more than `count`.
     """
+    step = count / new_count
     pixels = torch.arange(count, device=centre.device, dtype=torch.float32)
-    steps = (2 * pixels + 1 - count) / 2  # from the middle
+    steps = (2 * pixels[:new_count] + 1 - new_count) * (step / 2)  # from the middle
     position = centre[:, None] * (count / 2) + size[:, None] * steps + (count - 1) / 2
-    distance = position.clamp(0, count - 1)[:, :, None] - pixels
-    return functional.relu(1 - distance.abs()).unsqueeze(1)
+    distance = (position.clamp(step - 1, count - step) / step**2)[:, :, None] - pixels / step**2
+    return functional.relu(1 / step - distance.abs()).unsqueeze(1)
 
 
 def limit_frames(frames: Tensor) -> Tensor:

@@ -15,7 +15,14 @@ from gender_recognizer.training.settings import TrainSettings
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_NETWORK = {"name": "smallcnn", "find_face": True, "detector": True, "gates": True}
+DEFAULT_NETWORK = {
+    "name": "smallcnn",
+    "find_face": True,
+    "detector": True,
+    "gates": True,
+    "last_width": 384,
+    "halved_finder": True,
+}
 """The network that is trained if none is chosen; its other options have their defaults."""
 
 
