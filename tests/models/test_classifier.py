@@ -111,6 +111,18 @@ def test_scores_are_those_of_full_precision_whatever_the_trainers():
     assert trainer(precision="bf16-mixed").test(module, data, verbose=False)[0] == full
 
 
+@pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
+def test_gradients_can_be_clipped(precision):
+    norms = []
+    for clip in (1e-9, None):
+        torch.manual_seed(0)
+        module = classifier(weight_decay=0.0)
+        start = [parameter.detach().clone() for parameter in module.parameters()]
+        trainer(max_steps=1, precision=precision, gradient_clip_val=clip, limit_val_batches=0).fit(module, loader())
+        norms.append(max((now - was).abs().max() for now, was in zip(module.parameters(), start, strict=True)))
+    assert norms[0] < 0.9 * norms[1]  # AdamW divides by the gradients' size, but adds 1e-8
+
+
 def test_learning_rate_rises_then_falls_to_about_zero_step_by_step():
     module, rates = classifier(lr=0.01, warmup_fraction=0.25), []
 
@@ -155,7 +167,8 @@ def test_rates_that_cannot_be_meant_are_refused(name):
 
 def test_a_warm_up_of_exactly_one_step_is_scheduled():
     model = classifier(lr=1.0)
-    model._trainer = SimpleNamespace(estimated_stepping_batches=10)  # of which warmup_fraction makes one
+    steps = 10  # of which warmup_fraction makes one
+    model._trainer = SimpleNamespace(estimated_stepping_batches=steps, gradient_clip_val=None)
     made = model.configure_optimizers()
     rates = []
     for _ in range(9):

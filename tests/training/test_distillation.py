@@ -4,9 +4,10 @@ import torch
 from conftest import BLUE, RED, save_picture, train_settings
 
 from gender_recognizer.data.cache import open_pictures
+from gender_recognizer.data.dataset import NO_LABEL
 from gender_recognizer.models.classifier import GenderClassifier, TrainingBatch
 from gender_recognizer.models.model_file import ModelInfo, load_classifier, save_checkpoint
-from gender_recognizer.training.distillation import load_teacher, teach
+from gender_recognizer.training.distillation import load_teacher, teach, teach_mixtures
 from gender_recognizer.training.run import train
 
 CLASSES = ["female", "male"]
@@ -57,6 +58,37 @@ def test_guidance_is_computed_anew_when_a_picture_changes(tmp_path, teacher):
         np.testing.assert_array_equal(guidance, teach(fresh, [teacher], CLASSES))
 
 
+def test_mixtures_are_judged_as_what_they_show(cache, teacher, monkeypatch):
+    rows = np.arange(1, len(cache.images))
+    mixtures, guidance = teach_mixtures(cache, rows, [teacher], CLASSES, 2)
+    assert guidance.shape == (2, len(rows), 2 + 12)
+    which, places = np.array([0, 1]), np.array([3, 0])
+    images = torch.from_numpy(mixtures.mix(cache.images, rows, which, places)).permute(0, 3, 1, 2)
+    classifier = load_classifier(teacher)[0]
+    with torch.no_grad():
+        logits = (classifier(images) + classifier(images.flip(3))) / 2
+    np.testing.assert_allclose(guidance[which, places, :2], logits, atol=0.02)
+    assert abs(guidance[..., 2:]).max() <= 8
+    monkeypatch.setattr("gender_recognizer.training.distillation._outputs", lambda *_: pytest.fail("asked again"))
+    np.testing.assert_array_equal(teach_mixtures(cache, rows, [teacher], CLASSES, 2)[1], guidance)
+
+
+def test_of_a_mixture_only_the_teachers_say_something():
+    torch.manual_seed(0)
+    student = GenderClassifier(CLASSES, NETWORK, teacher_share=0.5, teacher_features=12)
+    images = torch.randint(0, 256, (4, 3, 100, 80), dtype=torch.uint8)
+    theirs = torch.cat([torch.zeros(4, 2), torch.randn(4, 12)], dim=1)
+    student.eval()
+
+    def loss(targets):
+        return student.training_step(TrainingBatch(images, torch.tensor(targets), None, theirs), 0).item()
+
+    mixed, labelled = loss([0, NO_LABEL, 1, NO_LABEL]), loss([0, 1, 1, 0])
+    assert mixed != labelled
+    assert [len(targets) for _, targets in student.outputs["train"]] == [2, 4]
+    assert np.isfinite(loss([NO_LABEL] * 4))
+
+
 def test_several_teachers_agree_on_their_mean_and_show_all_their_features(cache, teacher, tmp_path):
     other = tmp_path / "other.ckpt"
     save_checkpoint(GenderClassifier(CLASSES, NETWORK | {"widths": [8, 20]}), ModelInfo(tuple(CLASSES)), other)
@@ -102,12 +134,16 @@ def test_a_student_comes_to_say_what_its_teacher_says():
 
 
 @pytest.mark.usefixtures("light_training")
-def test_a_run_with_a_teacher_and_no_test_part_leaves_a_model_without_a_teacher(tmp_path, colour_data, teacher):
+@pytest.mark.parametrize("mixtures", [0, 2])
+def test_a_run_with_a_teacher_and_no_test_part_leaves_a_model_without_a_teacher(
+    tmp_path, colour_data, teacher, mixtures
+):
     settings = train_settings(
         f"data.root={colour_data}",
         f"data.cache_dir={tmp_path}/cache",
         f"outputs={tmp_path}",
         f"teachers=[{teacher}]",
+        f"teacher_mixtures={mixtures}",
         f"+run_dir={tmp_path}/run",
         "data.split_fractions=[0.8,0.2,0.0]",
         "trainer.max_epochs=1",
@@ -120,6 +156,11 @@ def test_a_run_with_a_teacher_and_no_test_part_leaves_a_model_without_a_teacher(
     images = torch.randint(0, 256, (2, 3, 100, 80), dtype=torch.uint8)
     with torch.no_grad():
         assert torch.equal(small(images), classifier(images))
+
+
+def test_mixtures_need_a_teacher():
+    with pytest.raises(ValueError, match="teacher_mixtures is 2, but there are no teachers; name one"):
+        train_settings("teacher_mixtures=2")
 
 
 def test_teachers_that_cannot_teach_are_refused(tmp_path, teacher):

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from gender_recognizer.data.augment import Augmentation
 from gender_recognizer.data.cache import ImageCache, larger, open_pictures
-from gender_recognizer.data.dataset import FaceDataset, usable_workers
+from gender_recognizer.data.dataset import FaceDataset, GuidedMixtures, usable_workers
 from gender_recognizer.data.duplicates import near_duplicate_groups
 from gender_recognizer.data.identities import describe_groups, identity_groups
 from gender_recognizer.data.layouts import find_parts
@@ -64,6 +64,7 @@ class FaceDataModule(lightning.LightningDataModule):
         seed: int = 0,
         exclude: Path | None = None,
         guide: Callable[[ImageCache], np.ndarray] | None = None,
+        guide_mixtures: Callable[[ImageCache, np.ndarray], GuidedMixtures] | None = None,
     ) -> None:
         """Store the settings; no picture is read yet.
 
@@ -86,6 +87,8 @@ class FaceDataModule(lightning.LightningDataModule):
             exclude: file with the names of pictures of `root` to leave out, as `check_data.py` writes it, or None.
             guide: returns the teachers' outputs for every picture of a cache, float `(num_files, num_outputs)`, which
                 then come with the training pictures; or None.
+            guide_mixtures: returns mixtures of the pictures in these rows, with the teachers' outputs for them; they
+                take the place of every second training picture. Or None.
 
         Raises:
             ValueError: as `DataSettings`, or there is no such file to exclude.
@@ -112,7 +115,7 @@ class FaceDataModule(lightning.LightningDataModule):
         self.unreadable: dict[Path, str] = {}
         self.exclude = None if exclude is None else read_exclude(exclude)
         self.excluded: list[Path] = []
-        self.guide = guide
+        self.guide, self.guide_mixtures = guide, guide_mixtures
         self.image_size = IMAGE_SIZE
 
     def prepare_data(self) -> None:
@@ -143,6 +146,8 @@ class FaceDataModule(lightning.LightningDataModule):
         self.parts["train"].images = self._training_images(cache)
         if self.guide is not None:
             self.parts["train"].guidance = self.guide(cache)[self.parts["train"].rows]
+        if self.guide_mixtures is not None:
+            self.parts["train"].mixtures = self.guide_mixtures(cache, self.parts["train"].rows)
         if self.test_root is not None:
             cache, paths, targets = open_pictures(self.test_root, self.classes, self.cache_dir)
             rows = self._readable_rows(cache, paths, targets, self.test_root)

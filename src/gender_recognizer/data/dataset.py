@@ -10,10 +10,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from gender_recognizer.data.mixtures import Mixtures
+
 logger = logging.getLogger(__name__)
 
 SHARED_MEMORY = Path("/dev/shm")
 """Where Linux keeps shared memory."""
+
+NO_LABEL = -100
+"""Target of a mixture, which only teachers judge: torch's `ignore_index`."""
+
+GuidedMixtures = tuple[Mixtures, np.ndarray]
 
 BATCHES_AHEAD = 2
 """Batches that each process of a `DataLoader` reads ahead: torch's default."""
@@ -22,13 +29,19 @@ BATCHES_AHEAD = 2
 class FaceDataset(Dataset):
     """Pictures of a cache with their targets: `(3, H, W)` uint8 tensor and int64 target.
 
-    With `guidance`, the teachers' outputs for a picture, float32 `(num_outputs,)`, come third. `__getitems__` reads a
-    whole batch at once, `(N, 3, H, W)` uint8 and `(N,)` int64, for loaders whose `collate_fn` passes it on; that is
-    many times faster than one sample after another.
+    With `guidance`, the teachers' outputs for a picture, float32 `(num_outputs,)`, come third. With `mixtures`, every
+    second picture of a batch is mixed with another, and its target is `NO_LABEL`. `__getitems__` reads a whole batch at
+    once, `(N, 3, H, W)` uint8 and `(N,)` int64, for loaders whose `collate_fn` passes it on; that is many times faster
+    than one sample after another.
     """
 
     def __init__(
-        self, images: np.ndarray, rows: np.ndarray, targets: np.ndarray, guidance: np.ndarray | None = None
+        self,
+        images: np.ndarray,
+        rows: np.ndarray,
+        targets: np.ndarray,
+        guidance: np.ndarray | None = None,
+        mixtures: GuidedMixtures | None = None,
     ) -> None:
         """Take the pictures `images[rows]`.
 
@@ -37,8 +50,10 @@ class FaceDataset(Dataset):
             rows: int64 `(num_samples,)`, rows of `images`.
             targets: int64 `(num_samples,)`.
             guidance: float `(num_samples, num_outputs)` as `distillation.teach` makes it, or None.
+            mixtures: of these pictures, with the teachers' outputs for them, float `(count, num_samples, num_outputs)`.
         """
         self.images, self.rows, self.targets, self.guidance = images, rows, targets, guidance
+        self.mixtures = mixtures
 
     def __getstate__(self) -> dict:
         """Pickle a memory map as the name of its file, not as its content."""
@@ -59,11 +74,21 @@ class FaceDataset(Dataset):
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, ...]:
         """Return the batch `(N, 3, H, W)` uint8, `(N,)` int64 of these samples, and their guidance, if any."""
-        images = torch.from_numpy(self.images[self.rows[indices]]).permute(0, 3, 1, 2)
-        targets = torch.from_numpy(self.targets[indices])
+        images, targets = self.images[self.rows[indices]], self.targets[indices]
         if self.guidance is None:
-            return images, targets
-        return images, targets, torch.from_numpy(self.guidance[indices].astype(np.float32))
+            return _to_tensors(images, targets)
+        guidance = self.guidance[indices].astype(np.float32)
+        if self.mixtures is not None:
+            mixtures, answers = self.mixtures
+            places = np.array(indices[1::2], np.int64)
+            which = torch.randint(len(answers), (len(places),)).numpy()
+            images[1::2] = mixtures.mix(self.images, self.rows, which, places)
+            targets[1::2], guidance[1::2] = NO_LABEL, answers[which, places]
+        return *_to_tensors(images, targets), torch.from_numpy(guidance)
+
+
+def _to_tensors(images: np.ndarray, targets: np.ndarray) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(targets)
 
 
 def usable_workers(wanted: int, batch_bytes: int) -> int:

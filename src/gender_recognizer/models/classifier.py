@@ -30,7 +30,7 @@ class TrainingBatch(NamedTuple):
 
     Attributes:
         images: `(N, 3, *image_size)` in 0..255.
-        targets: int64 `(N,)`.
+        targets: int64 `(N,)`; -100 for a picture without a label, about which only the teachers say something.
         frames: `(N, 4)`, where the unchanged pictures lie in the images (see `framing`); None if unknown.
         guidance: `(N, num_classes + teacher_features)`, teachers' logits and features; None without teachers.
     """
@@ -121,14 +121,17 @@ class GenderClassifier(lightning.LightningModule):
         images, targets, frames, guidance = TrainingBatch(*batch)
         seen = self.network.forward_features(images)
         logits = self.network.forward_head(seen.features).float()
-        loss = nn.functional.cross_entropy(logits, targets, label_smoothing=self.hparams["label_smoothing"])
+        known = targets >= 0
+        loss = nn.functional.cross_entropy(
+            logits, targets, label_smoothing=self.hparams["label_smoothing"], reduction="sum"
+        ) / known.sum().clamp(min=1)
         if guidance is not None:
             loss = self._guided_loss(loss, logits, seen.features, guidance)
         if seen.steps:  # unmoved pictures keep their frame
             frames = seen.steps[0].new_zeros(len(images), FRAME_SIZE) if frames is None else frames
             frames = frames if seen.start is None else frames_within(frames, seen.start)
             loss = loss + self.hparams["frame_weight"] * frame_loss(seen.steps, frames)
-        self.outputs["train"].append((logits.detach(), targets))
+        self.outputs["train"].append((logits.detach()[known], targets[known]))
         return loss
 
     def _guided_loss(self, loss: Tensor, logits: Tensor, features: Tensor, guidance: Tensor) -> Tensor:
@@ -185,7 +188,8 @@ class GenderClassifier(lightning.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW and a schedule per step: warm-up, then decay to about zero, both as a cosine (`OneCycleLR`)."""
         groups = self._parameter_groups()
-        optimizer = AdamW(groups, lr=self.hparams["lr"], fused=True)
+        clips = bool(self.trainer.gradient_clip_val)  # Lightning refuses to clip for a fused one in mixed precision
+        optimizer = AdamW(groups, lr=self.hparams["lr"], fused=not clips)
         steps = int(self.trainer.estimated_stepping_batches)
         warmup = self.hparams["warmup_fraction"]
         if warmup * steps == 1:  # OneCycleLR divides by the length of the warm-up less one step

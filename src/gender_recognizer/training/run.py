@@ -22,7 +22,7 @@ from gender_recognizer.models.model_file import describe_checkpoint, find_start,
 from gender_recognizer.models.onnx_export import export_onnx
 from gender_recognizer.training.calibrating import calibrate, fit_scaling
 from gender_recognizer.training.choosing import SaveStart, choose_weights
-from gender_recognizer.training.distillation import load_teacher, teach
+from gender_recognizer.training.distillation import load_teacher, teach, teach_mixtures
 from gender_recognizer.training.duration import choose_duration
 from gender_recognizer.training.faces import tell_of_faces
 from gender_recognizer.training.figures import class_balance_figure
@@ -216,6 +216,7 @@ def build_data(settings: TrainSettings) -> FaceDataModule:
     batch_size = options.batch_size if root == options.root else min(options.batch_size, 16)
     augmentation = None if options.augmentation is None else Augmentation(**vars(options.augmentation))
     guide = partial(teach, paths=settings.teachers, classes=options.classes) if settings.teachers else None
+    mixing = partial(teach_mixtures, paths=settings.teachers, classes=options.classes, count=settings.teacher_mixtures)
     named = "classes test_root split people split_fractions split_seed shuffle num_workers exclude"
     return FaceDataModule(
         root,
@@ -224,6 +225,7 @@ def build_data(settings: TrainSettings) -> FaceDataModule:
         augmentation=augmentation,
         seed=settings.seed,
         guide=guide,
+        guide_mixtures=mixing if settings.teacher_mixtures else None,
         **{name: getattr(options, name) for name in named.split()},
     )
 

@@ -30,6 +30,7 @@ class TrainSettings:
         seed: of weights, order and augmentation; data.split_seed has its own.
         init_from: start from trained weights: bundled, latest, or the path of a .ckpt; None for random ones.
         teachers: .ckpt files of trained models of the same classes to learn from as well.
+        teacher_mixtures: of each picture with others, judged by the teachers, in place of every second picture.
         ckpt_path: last continues the newest run; or the path of a last.ckpt.
         outputs: where runs and the image cache are.
         early_stopping_patience: epochs without a better val/acc before training ends.
@@ -48,6 +49,7 @@ class TrainSettings:
     seed: int = 0
     init_from: str | None = None
     teachers: list[Path] = field(default_factory=list)
+    teacher_mixtures: int = 0
     ckpt_path: str | None = None
     outputs: Path = Path("outputs")
     early_stopping_patience: int = 15
@@ -61,6 +63,12 @@ class TrainSettings:
             raise ValueError(f"model is {self.model}; expected the name of a network, such as model.name=smallcnn")
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}; expected a whole number, 0 or more")
+        if self.teacher_mixtures < 0:
+            raise ValueError(f"teacher_mixtures is {self.teacher_mixtures}; expected a whole number, 0 or more")
+        if self.teacher_mixtures and not self.teachers:
+            raise ValueError(
+                f"teacher_mixtures is {self.teacher_mixtures}, but there are no teachers; name one: teachers=[T.ckpt]"
+            )
         if self.early_stopping_patience < 1:
             raise ValueError(f"early_stopping_patience is {self.early_stopping_patience}; expected 1 epoch or more")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
