@@ -18,6 +18,7 @@ from gender_recognizer.models.detector import (
     MIN_FAR_SCORE,
     MIN_LOOK_SCORE,
     MIN_SHARE,
+    MIN_WIDE_SCORE,
     NEAR_SHARE,
     SURE,
     Detector,
@@ -214,8 +215,9 @@ def _choose_part(look: Look) -> tuple[Picture, Region] | None:
 
 def _confirms(look: Look) -> bool:
     """Return whether a second look shows a face: a part of the picture, or one larger than it."""
-    is_part = look.region.width * look.region.height < math.prod(look.picture.size)
-    return look.face_score >= MIN_LOOK_SCORE and (is_part or look.share >= 1)
+    if look.region.width * look.region.height < math.prod(look.picture.size):
+        return look.face_score >= MIN_LOOK_SCORE
+    return look.face_score >= MIN_WIDE_SCORE and look.share >= 1
 
 
 def _is_below(pixels: np.ndarray, contrast: int) -> bool:
