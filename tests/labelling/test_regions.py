@@ -139,6 +139,18 @@ def test_a_face_larger_than_the_picture_is_found_behind_a_border_and_a_smaller_o
         assert decision.record.box == [0, 0, 600, 800]
 
 
+@pytest.mark.parametrize(("score", "label"), [(0.45, "female"), (0.9, "male")])
+def test_what_is_hardly_a_face_behind_a_border_gives_way_to_a_smaller_face(score, label):
+    larger = np.array([0, 0, 0.0, 0.0])
+    model = Scripted((NOTHING, 0.1, 0.4), (larger, score, 0.9), (NOTHING, 0.9, 0.1))
+    smaller = picture_with_square()._replace(is_face=True)
+    labeller = Labeller(model, Limits())
+    (decision,) = labeller.decide(
+        [(Record("a"), picture_with_square())], lambda rows: [(Record("b"), smaller)] * len(rows)
+    )
+    assert decision.record.label == label
+
+
 def test_nothing_is_looked_at_again_where_nothing_is_refused():
     model = Scripted((NOTHING, 0.1, 0.4))
     assert decide(model, picture_with_square(), faces="none").record.label == "female"

@@ -68,6 +68,10 @@ class Look(NamedTuple):
         """Return whether this look at a whole picture shows a face."""
         return self.face_score >= (MIN_LOOK_SCORE if self.share >= NEAR_SHARE else MIN_FAR_SCORE)
 
+    def is_part(self) -> bool:
+        """Return whether it is a look at a part of the picture, not at all of it or more."""
+        return self.region.width * self.region.height < math.prod(self.picture.size)
+
     def settles(self) -> bool:
         """Return whether it shows a face that is large enough to be the main one."""
         return self.shows_face() and self.share >= MIN_SHARE
@@ -109,7 +113,7 @@ class Labeller:
         """
         looks = self._look(read)
         closer = self._look_closer(read, looks) if self._looks else {}
-        rows = [row for row, look in enumerate(looks) if row not in closer and self._is_to_search(look)]
+        rows = [row for row, look in enumerate(looks) if self._is_to_search(closer.get(row, look))]
         again = dict(zip(rows, look_again(rows) if rows and look_again else [], strict=False))
         faces = dict(zip(again, self._look(list(again.values())), strict=True))
         return [
@@ -118,8 +122,15 @@ class Labeller:
         ]
 
     def _is_to_search(self, look: Look | None) -> bool:
-        """Return whether a photograph must be searched for its face: there may be a sharp one before a blurred one."""
-        return self._looks and look is not None and not (look.settles() and not is_smooth(look.picture, look.frame))
+        """Return whether a photograph must be searched for its face, after the last look at it or a part of it.
+
+        There may be a sharp one before a blurred one, and what seems larger than the picture may be no face.
+        """
+        if not self._looks or look is None or look.is_part():
+            return False
+        if look.share >= 1 and look.region != whole(look.picture):
+            return look.face_score < MIN_FAR_SCORE
+        return not (look.settles() and not is_smooth(look.picture, look.frame))
 
     def _look_closer(self, read: Sequence[Pair], looks: Sequence[Look | None]) -> dict[int, Look]:
         """Return second looks, by row, that need no second reading; only those that show a face.
@@ -215,7 +226,7 @@ def _choose_part(look: Look) -> tuple[Picture, Region] | None:
 
 def _confirms(look: Look) -> bool:
     """Return whether a second look shows a face: a part of the picture, or one larger than it."""
-    if look.region.width * look.region.height < math.prod(look.picture.size):
+    if look.is_part():
         return look.face_score >= MIN_LOOK_SCORE
     return look.face_score >= MIN_WIDE_SCORE and look.share >= 1
 
