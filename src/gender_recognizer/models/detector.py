@@ -64,8 +64,8 @@ pictures that are pasted at 0.8 of the height. Smaller faces are seen twice wher
 SURE = 0.8
 """Probability of a label from which on a look at the thumbnail is enough.
 
-With 0.8, 0.9 and 0.95 the bundled model has 88.7, 88.8 and 88.8 % right of 1,334 of FairFace's training pictures that are
-pasted at 0.6 of the height, 23, 33 and 41 % of them seen twice; at 0.45 88.8, 88.9 and 88.9 %."""
+With 0.8, 0.9 and 0.95 the bundled model has 88.7, 88.8 and 88.8 % right of 1,334 of FairFace's training pictures that
+are pasted at 0.6 of the height, 23, 33 and 41 % of them seen twice; at 0.45 88.8, 88.9 and 88.9 %."""
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "yunet.onnx"
 """The network of the detector."""
