@@ -174,3 +174,11 @@ def test_before_a_face_far_out_of_focus_a_sharp_one_is_searched_for():
         assert decision.record.label == label
         assert decision.record.box == pytest.approx(box, abs=2)
     assert asked == [[0], [0]]
+
+
+def test_a_small_picture_out_of_focus_is_not_searched_for_a_face_that_it_has_no_pixels_for():
+    small = convert_picture(Image.linear_gradient("L").convert("RGB").resize((144, 144)))
+    assert is_smooth(small, NOTHING)
+    model = Scripted((NOTHING, 0.9, 0.4))
+    (decision,) = Labeller(model, Limits()).decide([(Record("a"), small)], lambda rows: pytest.fail("searched"))
+    assert decision.record.label == "female"

@@ -44,6 +44,16 @@ def untrained(name, num_classes=2):
     return build_network(name, num_classes, **({"pretrained": False} if takes_weights else {}))
 
 
+@pytest.mark.parametrize(
+    ("name", "switch"),
+    [("smallcnn", "halved_finder"), ("smallcnn", "gates"), ("faceres", "mirror"), ("resnet18", "pretrained")],
+)
+@pytest.mark.parametrize("value", [3, 1, 0, "yes", None])
+def test_a_switch_that_is_neither_true_nor_false_is_refused(name, switch, value):
+    with pytest.raises(ValueError, match=f"model.{switch} is {value}; expected true or false"):
+        build_network(name, 2, **{switch: value})
+
+
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("num_classes", [2, 5])
 def test_logits_of_uint8_images_train_and_do_not_depend_on_the_batch(name, num_classes):

@@ -70,12 +70,13 @@ def test_more_epochs_than_usual_are_told(tmp_path, caplog):
     assert "300 epochs, for the pictures are few; trainer.max_epochs sets another number" in caplog.text
 
 
-def kept(best, accuracies, validation):
+def kept(best, accuracies, validation, first_epoch=0):
     """Return the accuracies that replace the one kept before."""
     one_process = SimpleNamespace(reduce_boolean_decision=bool)
-    trainer = SimpleNamespace(datamodule=pictures(0, validation, None), strategy=one_process)
     replacing = []
-    for accuracy in accuracies:
+    for epoch, accuracy in enumerate(accuracies, first_epoch):
+        parts = pictures(0, validation, None)
+        trainer = SimpleNamespace(datamodule=parts, strategy=one_process, current_epoch=epoch)
         if best.check_monitor_top_k(trainer, torch.tensor(accuracy)):
             best.best_k_models = {f"{accuracy}.ckpt": torch.tensor(accuracy)}
             best.kth_best_model_path = f"{accuracy}.ckpt"
@@ -83,10 +84,13 @@ def kept(best, accuracies, validation):
     return replacing
 
 
-def test_of_few_validation_pictures_the_latest_epoch_within_one_standard_error_counts(tmp_path):
-    """Of 25 pictures at 0.8 one standard error is 0.08; it is taken from the best accuracy, not from the one kept."""
+def test_of_few_validation_pictures_the_latest_epoch_counts_that_luck_explains(tmp_path):
+    """Of 25 pictures at 0.8 one standard error is 0.08; 1.5 are granted in the third epoch, 1.9 in the sixth.
+
+    They are taken from the best accuracy, not from the one kept.
+    """
     best = BestCheckpoint(tmp_path)
-    assert kept(best, [0.5, 0.8, 0.71, 0.73, 0.71, 0.66, 0.72, 0.8], 25) == [0.5, 0.8, 0.73, 0.72, 0.8]
+    assert kept(best, [0.5, 0.8, 0.67, 0.69, 0.66, 0.64, 0.8], 25) == [0.5, 0.8, 0.69, 0.66, 0.8]
 
 
 def test_of_many_validation_pictures_the_best_accuracy_counts(tmp_path):
@@ -107,4 +111,4 @@ def test_a_resumed_run_knows_the_best_accuracy_of_the_epochs_before(tmp_path, ve
         del state["top"]
     again.load_state_dict(state)
     assert list(again.best_k_models) == [str(tmp_path / "moved/0.73.ckpt")]
-    assert kept(again, [0.71], 25) == ([] if version == "this" else [0.71])
+    assert kept(again, [0.67], 25, first_epoch=2) == ([] if version == "this" else [0.67])

@@ -12,7 +12,16 @@ import numpy as np
 
 from gender_recognizer.labelling.reader import Pair, Reader, without_face
 from gender_recognizer.labelling.records import BLANK, FAILED, TOO_SMALL, Limits, Record
-from gender_recognizer.labelling.regions import Region, cut_near, find_box, find_square, is_smooth, whole, widen
+from gender_recognizer.labelling.regions import (
+    DETAILED_SIDE,
+    Region,
+    cut_near,
+    find_box,
+    find_square,
+    is_smooth,
+    whole,
+    widen,
+)
 from gender_recognizer.models.detector import (
     ENOUGH_SHARE,
     MIN_FAR_SCORE,
@@ -130,7 +139,9 @@ class Labeller:
             return False
         if look.share >= 1 and look.region != whole(look.picture):
             return look.face_score < MIN_FAR_SCORE
-        return not (look.settles() and not is_smooth(look.picture, look.frame))
+        if not look.settles():
+            return True
+        return min(look.picture.size) >= DETAILED_SIDE and is_smooth(look.picture, look.frame)
 
     def _look_closer(self, read: Sequence[Pair], looks: Sequence[Look | None]) -> dict[int, Look]:
         """Return second looks, by row, that need no second reading; only those that show a face.

@@ -17,20 +17,21 @@ class TorchvisionNetwork(FaceNetwork):
     Without a linear layer (SqueezeNet) its logits are the features, and the head passes them on.
     """
 
-    def __init__(self, name: str, num_classes: int, **arguments: Any) -> None:
+    def __init__(self, name: str, num_classes: int, pretrained: bool = False, **arguments: Any) -> None:
         """Build the network.
 
         Args:
             name: one of `known_names()`.
             num_classes: number of logits.
-            **arguments: the network's own arguments, and `pretrained`: fetch torchvision's weights.
+            pretrained: fetch torchvision's weights.
+            **arguments: the network's own arguments.
 
         Raises:
             ValueError: the weights cannot be fetched, or the network cannot take pictures of 100x80 pixels.
         """
         super().__init__()
         self.normalize = Normalize()
-        self.body = _build(name, num_classes, **arguments)
+        self.body = _build(name, num_classes, pretrained, **arguments)
         _check_size(self, name)
         self._last = _last_linear(self.body)
         self.num_features = num_classes
@@ -76,7 +77,7 @@ def _check_size(network: TorchvisionNetwork, name: str) -> None:
     network.train()
 
 
-def _build(name: str, num_classes: int, pretrained: bool = False, **arguments: Any) -> nn.Module:
+def _build(name: str, num_classes: int, pretrained: bool, **arguments: Any) -> nn.Module:
     """Return torchvision's network, with a new last layer if its weights are fetched."""
     if name in ("googlenet", "inception_v3"):
         arguments = {"aux_logits": pretrained, "init_weights": not pretrained} | arguments
