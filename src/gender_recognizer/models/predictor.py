@@ -42,6 +42,12 @@ class Predictor(Protocol):
         ...
 
 
+_AT_ONCE = 16
+"""Pictures that a thread computes at once: their maps stay in a core's cache.
+
+One of the bundled 8-bit network takes 0.88 ms of a core of an AMD EPYC; 0.92 in eights, 0.96 with 32, 1.12 with 64."""
+
+
 class OnnxPredictor:
     """An ONNX model in ONNX Runtime, without torch."""
 
@@ -73,13 +79,17 @@ class OnnxPredictor:
         self._turn = Lock() if device == "directml" else nullcontext()  # which takes one call at a time
         self.info = parse_info(self.session.get_modelmeta().custom_metadata_map, path)
         check_signature(self.session, path, self.info.image_size, self.info.looks_for_faces)
+        self._at_once = _AT_ONCE * num_threads if device == "cpu" else 0
         check_probe(self, path)
 
     def predict(self, images: np.ndarray) -> Prediction:
         """Return what the model says about uint8 images `(N, *image_size, 3)`."""
         names = OUTPUTS if self.info.looks_for_faces else OUTPUTS[:1]
+        step = self._at_once or max(len(images), 1)
+        parts = [images[start : start + step] for start in range(step, len(images), step)]
         with self._turn:
-            return _complete(*self.session.run(names, {"images": images}))
+            said = [self.session.run(names, {"images": part}) for part in (images[:step], *parts)]
+        return _complete(*(np.concatenate(outputs) for outputs in zip(*said, strict=True)))
 
 
 class TorchPredictor:
