@@ -207,8 +207,12 @@ def test_in_mixed_precision_depthwise_convolutions_at_stride_2_are_computed_in_3
     """Their gradients in bf16 take longer than everything else in a step."""
     network = FaceRes(pretrained=False, find_face=False)
     computed = {}
+
+    def note(module, _, maps):
+        computed[module] = maps.dtype
+
     for layer in network.layers:
-        layer[0].register_forward_hook(lambda module, _, maps: computed.setdefault(module, maps.dtype))
+        layer[0].register_forward_hook(note)
     with torch.autocast("cpu", torch.bfloat16):
         network.forward_features(pictures(64, 64))
     strided = {module for module in computed if module.groups > 1 and module.stride == (2, 2)}
