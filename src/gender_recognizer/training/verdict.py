@@ -12,7 +12,7 @@ from rich.text import Text
 from gender_recognizer.data.datamodule import FaceDataModule
 from gender_recognizer.models.comparing import accuracy_interval, mcnemar
 from gender_recognizer.models.model_file import BUNDLED_MODEL
-from gender_recognizer.models.predictor import Predictor, load_predictor
+from gender_recognizer.models.predictor import Predictor, available_cores, load_predictor
 from gender_recognizer.training.next_commands import command_line, short_path, without_options
 from gender_recognizer.training.settings import TrainSettings
 
@@ -75,7 +75,8 @@ def compare_with_bundled(checkpoint: Path, data: FaceDataModule, device: str) ->
         device: where the checkpoint computes, as torch names it.
     """
     part = "test" if len(data.parts["test"]) else "validation"
-    own, bundled = load_predictor(checkpoint, device), load_predictor(BUNDLED_MODEL)
+    cores = available_cores()
+    own, bundled = load_predictor(checkpoint, device, cores), load_predictor(BUNDLED_MODEL, num_threads=cores)
     same = sorted(bundled.info.classes) == sorted(data.classes)
     labels = [predict_labels(model, data, part) for model in (own, *([bundled] if same else []))]
     return Comparison(part, data.classes, data.parts[part].targets, labels[0], labels[1] if same else None)
