@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Callback
 
 from gender_recognizer.data.datamodule import FaceDataModule
 from gender_recognizer.models.comparing import mcnemar
-from gender_recognizer.models.predictor import available_cores, load_predictor
+from gender_recognizer.models.predictor import load_predictor
 from gender_recognizer.training.trainer import MANY_PICTURES
 from gender_recognizer.training.verdict import predict_labels
 
@@ -53,9 +53,7 @@ def choose_weights(trainer: lightning.Trainer, data: FaceDataModule, kept: Path)
 
 def _better(kept: Path, start: Path, data: FaceDataModule, device: str) -> Path:
     targets = data.parts["validation"].targets
-    tuned, untuned = (
-        predict_labels(load_predictor(path, device, available_cores()), data, "validation") for path in (kept, start)
-    )
+    tuned, untuned = (predict_labels(load_predictor(path, device), data, "validation") for path in (kept, start))
     gained, lost, _ = mcnemar(tuned, untuned, targets)
     if lost - gained <= (0 if len(targets) >= MANY_PICTURES else math.sqrt(gained + lost)):
         start.unlink()
