@@ -72,11 +72,10 @@ def test_more_epochs_than_usual_are_told(tmp_path, caplog):
 
 def kept(best, accuracies, validation, first_epoch=0):
     """Return the accuracies that replace the one kept before."""
-    one_process = SimpleNamespace(reduce_boolean_decision=bool)
+    one_process, data = SimpleNamespace(reduce_boolean_decision=bool), pictures(0, validation, None)
     replacing = []
     for epoch, accuracy in enumerate(accuracies, first_epoch):
-        parts = pictures(0, validation, None)
-        trainer = SimpleNamespace(datamodule=parts, strategy=one_process, current_epoch=epoch)
+        trainer = SimpleNamespace(datamodule=data, strategy=one_process, current_epoch=epoch)
         if best.check_monitor_top_k(trainer, torch.tensor(accuracy)):
             best.best_k_models = {f"{accuracy}.ckpt": torch.tensor(accuracy)}
             best.kth_best_model_path = f"{accuracy}.ckpt"

@@ -85,10 +85,12 @@ class OnnxPredictor:
     def predict(self, images: np.ndarray) -> Prediction:
         """Return what the model says about uint8 images `(N, *image_size, 3)`."""
         names = OUTPUTS if self.info.looks_for_faces else OUTPUTS[:1]
-        step = self._at_once or max(len(images), 1)
-        parts = [images[start : start + step] for start in range(step, len(images), step)]
+        count = max(len(images), 1)  # the runtime also tells the shapes for none
+        step = self._at_once or count
         with self._turn:
-            said = [self.session.run(names, {"images": part}) for part in (images[:step], *parts)]
+            said = [
+                self.session.run(names, {"images": images[start : start + step]}) for start in range(0, count, step)
+            ]
         return _complete(*(np.concatenate(outputs) for outputs in zip(*said, strict=True)))
 
 
