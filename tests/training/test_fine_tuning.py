@@ -157,7 +157,8 @@ def test_an_epoch_that_is_better_than_its_start_is_kept(tmp_path, caplog):
     first = tune_red_and_blue(tmp_path, "data", RED, BLUE)
     with caplog.at_level(logging.INFO):
         start = f"init_from={first.checkpoint}"
-        other = tune_red_and_blue(tmp_path, "exchanged", BLUE, RED, start, "classifier.lr=0.003")
+        options = ["classifier.lr=0.003", "trainer.max_epochs=24"]
+        other = tune_red_and_blue(tmp_path, "exchanged", BLUE, RED, start, *options)
     assert "training made the model worse" not in caplog.text
     assert other.metrics["val/acc"] > 0.9
     assert not list(other.checkpoint.parent.glob("model_state-start*"))
