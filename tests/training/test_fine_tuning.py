@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import BLUE, PROJECT, RED, save_picture, train_settings
+from lightning.pytorch.callbacks import Callback
 
 from gender_recognizer.models.classifier import GenderClassifier
 from gender_recognizer.models.model_file import BUNDLED_MODEL, ModelInfo, find_start, load_classifier, save_checkpoint
@@ -126,7 +127,7 @@ def test_three_colours_are_learned_from_weights_of_other_classes(tmp_path, check
     assert (predicted == torch.arange(3).repeat_interleave(24)).float().mean() > 0.6  # guessing: a third
 
 
-def tune_red_and_blue(tmp_path, name, female, male, *overrides):
+def tune_red_and_blue(tmp_path, name, female, male, *overrides, callbacks=()):
     """Train for red and blue on pictures of two colours and return the result."""
     for label, colour in {"female": female, "male": male}.items():
         for index in range(24):
@@ -136,7 +137,17 @@ def tune_red_and_blue(tmp_path, name, female, male, *overrides):
         "data.split_fractions=[0.6,0.4,0]", "data.split=random", "data.augmentation=null",
         "trainer.max_epochs=8", "classifier.lr=0.02", f"+run_dir={tmp_path}/outputs/{name}-run", *overrides,
     )  # fmt: skip
-    return train(settings)
+    return train(settings, callbacks)
+
+
+class Spoil(Callback):
+    """Turns every answer into its opposite, at the first step."""
+
+    @torch.no_grad()
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == 0:
+            for parameter in pl_module.network.head.parameters():
+                parameter.neg_()
 
 
 @pytest.mark.usefixtures("light_training")
@@ -145,7 +156,8 @@ def test_weights_that_training_made_worse_are_kept(tmp_path, caplog):
     start = load_classifier(first.checkpoint)[0]
     assert first.metrics["val/acc"] > 0.9
     with caplog.at_level(logging.INFO):
-        worse = tune_red_and_blue(tmp_path, "again", RED, BLUE, f"init_from={first.checkpoint}", "classifier.lr=5")
+        options = [f"init_from={first.checkpoint}", "classifier.lr=1e-6"]
+        worse = tune_red_and_blue(tmp_path, "again", RED, BLUE, *options, callbacks=[Spoil()])
     assert "training made the model worse: of " in caplog.text
     assert torch.equal(logits(load_classifier(worse.checkpoint)[0]), logits(start))
     assert worse.metrics["val/acc"] == pytest.approx(first.metrics["val/acc"])
