@@ -94,7 +94,7 @@ def is_running(pid):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
-@pytest.mark.parametrize("pause", [0, 0.02, 0.1, 0.4])
+@pytest.mark.parametrize("pause", [0, 0.0001, 0.02, 0.1, 0.4])
 def test_ctrl_c_twice_ends_at_once_with_valid_files_and_no_orphans(many, pause):
     path = many / f"twice_{pause}.json"
     running = start(

@@ -2,10 +2,11 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from itertools import islice
 from typing import Protocol, TypeVar
 
+from gender_recognizer.labelling.interruption import raise_if_interrupted
 from gender_recognizer.labelling.records import Limits, Record
 from gender_recognizer.labelling.settings import LabelSettings
 from gender_recognizer.models.detector import Detector
@@ -21,6 +22,9 @@ Fetch = Callable[[list[File]], Iterator[tuple[File, bytes | None]]]
 
 PICTURES = 32
 """Pictures that a worker takes at once, where each gets one label."""
+
+PATIENCE = 0.1
+"""Seconds until who waits for a result looks whether there was a Ctrl-C."""
 
 
 class Engine(Protocol):
@@ -76,13 +80,20 @@ def usual_batch_size(limits: Limits, detector: Detector | None) -> int:
 
 
 def sliding_window(items: Iterable[T], submit: Callable[[T], "Future[R]"], ahead: int) -> Iterator[R]:
-    """Yield the results for items, in order, with up to `ahead` of them in progress; memory stays flat."""
+    """Yield the results for items, in order, with up to `ahead` of them in progress; memory stays flat.
+
+    Raises:
+        KeyboardInterrupt: there was a Ctrl-C, which a patient `Interruption` has put off.
+    """
     futures = map(submit, items)
     running: deque[Future[R]] = deque()
     while True:
         running.extend(islice(futures, ahead - len(running)))
         if not running:
             return
+        raise_if_interrupted()
+        while not wait([running[0]], PATIENCE).done:
+            raise_if_interrupted()
         yield running.popleft().result()
 
 

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from hashlib import sha256
@@ -18,6 +18,7 @@ from tqdm import tqdm
 from gender_recognizer.labelling.engines import Engine, Start
 from gender_recognizer.labelling.follow_ups import FollowUps
 from gender_recognizer.labelling.inputs import Inputs
+from gender_recognizer.labelling.interruption import STOPPED, Interruption, raise_if_interrupted
 from gender_recognizer.labelling.places import Places
 from gender_recognizer.labelling.records import FAILED, Limits
 from gender_recognizer.labelling.result_files import refuse_other_files
@@ -32,7 +33,7 @@ from gender_recognizer.pictures.listing import File
 from gender_recognizer.pictures.loading import LOADER_VERSION
 
 RESULTS = "process_results.json"
-DONE, SOME_FAILED, STOPPED = 0, 3, 130
+DONE, SOME_FAILED = 0, 3
 
 
 def run(settings: LabelSettings) -> int:
@@ -50,21 +51,25 @@ def run(settings: LabelSettings) -> int:
     if settings.target_accuracy is not None:
         limits = aim_at(settings.target_accuracy, choice, limits)
     detector = None if limits.faces == "none" else YuNet()
-    engine = start_engine(choice, limits, detector, inputs, settings)
-    try:
-        files = follow_ups.places.restore(inputs)
-        first = next(files, None)
-        if first is None:
-            raise ValueError(f"no pictures in '{inputs.place}'")
-        head = describe(inputs, choice, limits, detector) | follow_ups.note
-        log = open_log(output_path, engine, head, settings, limits)
-        classes = engine.info.classes
-        tell(f"model {choice.path.name}, classes {', '.join(classes)}, on {choice.device} ({choice.why})")
-        tell_of_earlier_run(log)
-        complete = label(engine, settings, chain([first], files), log, follow_ups.places)
-    finally:
-        engine.close()
-    return finish(log, inputs, settings.formats, complete, follow_ups, (classes, choice.path.name))
+    with Interruption() as interruption:
+        engine = start_engine(choice, limits, detector, inputs, settings)
+        try:
+            files = follow_ups.places.restore(inputs)
+            first = next(files, None)
+            if first is None:
+                raise ValueError(f"no pictures in '{inputs.place}'")
+            head = describe(inputs, choice, limits, detector) | follow_ups.note
+            log = open_log(output_path, engine, head, settings, limits)
+            classes = engine.info.classes
+            tell(f"model {choice.path.name}, classes {', '.join(classes)}, on {choice.device} ({choice.why})")
+            tell_of_earlier_run(log)
+            interruption.is_patient = True
+            complete = label(engine, settings, chain([first], files), log, follow_ups.places)
+        finally:
+            engine.close()
+    complete = complete and not interruption.is_asked
+    with Interruption():
+        return finish(log, inputs, settings.formats, complete, follow_ups, (classes, choice.path.name))
 
 
 def find_output(output_path: str | None) -> Path:
@@ -162,12 +167,23 @@ def label(engine: Engine, settings: LabelSettings, files: Iterable[File], log: R
         with tqdm(desc="labelling", unit="img", disable=hidden) as bar:
             if not bar.disable and "://" not in settings.input_dir[0]:
                 Thread(target=count, args=(places.restore(Inputs.of(settings)), bar), daemon=True).start()
-            for records in engine.label(log.skip_done(files)):
+            for records in engine.label(log.skip_done(interruptible(files))):
                 log.add(records)
                 bar.update(len(log) - bar.n)
     except KeyboardInterrupt:
         return False
     return True
+
+
+def interruptible(files: Iterable[File]) -> Iterator[File]:
+    """Yield files until there was a Ctrl-C: many that are done already may follow each other.
+
+    Raises:
+        KeyboardInterrupt: there was one.
+    """
+    for file in files:
+        raise_if_interrupted()
+        yield file
 
 
 def count(files: Iterable[File], bar: tqdm) -> None:

@@ -1,19 +1,15 @@
 """Ctrl-C during training: the first saves the model so far, the second ends at once."""
 
-import multiprocessing
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerStatus
 
-STOPPED = 130
-"""Exit code of a command that Ctrl-C ended: 128 and the number of the signal."""
+from gender_recognizer.labelling.interruption import Interruption, end_at_once
 
 
 @contextmanager
@@ -27,18 +23,15 @@ def stoppable(trainer: Trainer, keep: Callable[[], None]) -> Iterator[None]:
     Raises:
         KeyboardInterrupt: Ctrl-C stopped it.
     """
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit) as error:
-        # Lightning turns the first Ctrl-C into an exit.
-        if isinstance(error, SystemExit) and trainer.state.status != TrainerStatus.INTERRUPTED:
-            raise
-        _at_interrupt(end_at_once)
-        keep()
-        raise KeyboardInterrupt from None
-    finally:
-        _at_interrupt(before)
+    with Interruption():
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit) as error:
+            # Lightning turns the first Ctrl-C into an exit.
+            if isinstance(error, SystemExit) and trainer.state.status != TrainerStatus.INTERRUPTED:
+                raise
+            keep()
+            raise KeyboardInterrupt from None
 
 
 class EndAtOnce(Callback):
@@ -46,18 +39,5 @@ class EndAtOnce(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Replace the signal's handler."""
-        if isinstance(exception, KeyboardInterrupt):
-            _at_interrupt(end_at_once)
-
-
-def end_at_once(number: int, frame: FrameType | None) -> None:
-    """Kill the processes that read data, and end; files are whole, for they are written elsewhere and then moved."""
-    for child in multiprocessing.active_children():
-        child.kill()
-    os._exit(STOPPED)
-
-
-def _at_interrupt(handler: Callable[[int, FrameType | None], object] | int | signal.Handlers | None) -> None:
-    """Set what Ctrl-C does; only the main thread may."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, handler)
+        if isinstance(exception, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, end_at_once)
