@@ -1,5 +1,6 @@
 """Ctrl-C while threads work."""
 
+import itertools
 import signal
 import subprocess
 import sys
@@ -69,12 +70,13 @@ def test_no_further_result_is_yielded_after_ctrl_c(patient):
             next(window)
 
 
-def test_a_ctrl_c_that_comes_just_when_a_lock_was_taken_leaves_none_held(patient, monkeypatch):
-    enter = threading.Condition.__enter__
+@pytest.mark.parametrize("number", range(10))
+def test_a_ctrl_c_that_comes_just_when_a_lock_was_taken_leaves_none_held(patient, monkeypatch, number):
+    enter, count = threading.Condition.__enter__, itertools.count()
 
     def take_and_interrupt(condition):
         taken = enter(condition)
-        if threading.get_ident() == threading.main_thread().ident and not patient.is_asked:
+        if threading.get_ident() == threading.main_thread().ident and next(count) == number:
             signal.raise_signal(signal.SIGINT)
         return taken
 
@@ -86,7 +88,7 @@ def test_a_ctrl_c_that_comes_just_when_a_lock_was_taken_leaves_none_held(patient
     monkeypatch.undo()
     ending = threading.Thread(target=pool.shutdown, daemon=True)
     ending.start()
-    ending.join(20)
+    ending.join(10)
     assert not ending.is_alive()
 
 
