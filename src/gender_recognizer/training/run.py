@@ -150,7 +150,7 @@ def prepare(settings: TrainSettings, callbacks: Sequence[Callback] = ()) -> Run:
     data.setup()
     settings = choose_duration(settings, trainer, data)
     if trainer.is_global_zero:
-        tell_of_faces(classifier.network, data.parts["train"])
+        tell_of_faces(classifier.network, data.caches["train"].images, data.parts["train"].rows)
     if ckpt_path is not None:
         check_same_pictures(data, run_dir)
     elif settings.init_from is not None and start_from(classifier, find_start(settings.init_from, settings.outputs)):
