@@ -99,6 +99,30 @@ def test_a_run_keeps_its_own_list_when_pictures_are_added_and_another_run_builds
         np.testing.assert_array_equal(cache.remember("mean", lambda images: pytest.fail("computed again")), mean)
 
 
+def test_only_the_wanted_pictures_are_decoded_at_another_size(paths, tmp_path, monkeypatch):
+    paths = [path for path in paths if path.name != "broken.png"]
+    cache, read = ImageCache(paths, tmp_path / "cache"), []
+    load = cache_module.load_or_reason
+
+    def note_and_load(path, shape):
+        read.append(path)
+        return load(path, shape)
+
+    monkeypatch.setattr(cache_module, "load_or_reason", note_and_load)
+    rows = np.array([len(paths) - 1, 1])
+    for _ in range(2):
+        images = cache.images_of(LARGE, rows)
+        assert images.shape == (len(paths), *LARGE, 3)
+        assert show_the_same(images[rows], [paths[row] for row in rows], LARGE)
+        assert not images[0].any()
+        assert sorted(read) == sorted(paths[row] for row in rows)
+    assert show_the_same(cache.images_of(LARGE, rows[:1])[rows[:1]], [paths[rows[0]]], LARGE)
+    assert show_the_same(cache.images_of(LARGE), paths, LARGE)
+    read.clear()
+    assert show_the_same(cache.images_of(LARGE, rows[1:]), paths, LARGE)
+    assert not read
+
+
 def test_a_run_whose_pictures_are_changed_before_it_has_read_them_all_ends(paths, tmp_path):
     cache = ImageCache(paths, tmp_path / "cache")
     save_picture(paths[0], BLUE, 99)

@@ -73,8 +73,12 @@ class ImageCache:
         """
         return self._remember(name, lambda file: np.save(file, compute(self.images)))
 
-    def images_of(self, image_size: tuple[int, int]) -> np.ndarray:
+    def images_of(self, image_size: tuple[int, int], rows: np.ndarray | None = None) -> np.ndarray:
         """Return the same pictures with this height and width, uint8 `(num_files, H, W, 3)`, decoded once.
+
+        Args:
+            image_size: height and width.
+            rows: int `(num_wanted,)`, those that are wanted; others may be zero. None for all.
 
         Raises:
             ValueError: the pictures have changed since the cache was opened.
@@ -82,7 +86,9 @@ class ImageCache:
         if image_size == IMAGE_SIZE:
             return self.images
         name = "images-{}x{}".format(*image_size)
-        return self._remember(name, lambda file: self._decode_again(file, image_size))
+        if rows is not None and not (self.folder / f"{name}.npy").exists():
+            name += f"-{hashlib.sha256(rows.astype(np.int64).tobytes()).hexdigest()[:12]}"
+        return self._remember(name, lambda file: self._decode_again(file, image_size, rows))
 
     def _remember(self, name: str, write: Callable[[IO[bytes]], object]) -> np.ndarray:
         path = self.folder / f"{name}.npy"
@@ -107,28 +113,33 @@ class ImageCache:
         with replacing(self.folder / "index.json") as file:
             file.write(json.dumps({"key": self._key, "unreadable": unreadable}).encode())
 
-    def _decode_again(self, file: IO[bytes], image_size: tuple[int, int]) -> None:
-        self._decode(file, image_size)
+    def _decode_again(self, file: IO[bytes], image_size: tuple[int, int], rows: np.ndarray | None) -> None:
+        self._decode(file, image_size, rows)
         if _cache_key(self._paths) != self._key:
             raise ValueError("pictures were changed or removed while this run was reading them; start it again")
 
-    def _decode(self, file: IO[bytes], shape: tuple[int, int]) -> dict[int, str]:
-        """Decode all files with all cores into a `.npy` file; return why some could not be, by row."""
-        paths, unreadable = self._paths, {}
-        _require_free_space(self.folder, len(paths) * 3 * shape[0] * shape[1])
+    def _decode(self, file: IO[bytes], shape: tuple[int, int], rows: np.ndarray | None = None) -> dict[int, str]:
+        """Decode files with all cores into a `.npy` file; return why some could not be, by row."""
+        wanted = range(len(self._paths)) if rows is None else sorted(rows.tolist())
+        unreadable: dict[int, str] = {}
         empty = np.zeros((*shape, 3), np.uint8)
+        _require_free_space(self.folder, len(wanted) * empty.nbytes)
         load = functools.partial(load_or_reason, shape=shape)
-        header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), *empty.shape)}
+        header = {"descr": "|u1", "fortran_order": False, "shape": (len(self._paths), *empty.shape)}
         np.lib.format.write_array_header_1_0(file, header)
+        begin = file.tell()
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            starts = range(0, len(paths), 1024)  # bounds how far decoding runs ahead of a slow disk
-            results = chain.from_iterable(pool.map(load, paths[start : start + 1024]) for start in starts)
-            for row, result in enumerate(
-                tqdm(results, f"decoding at {shape[0]}x{shape[1]}", len(paths), unit="img", disable=None)
-            ):
+            chunks = (
+                wanted[start : start + 1024] for start in range(0, len(wanted), 1024)
+            )  # not far before a slow disk
+            results = chain.from_iterable(pool.map(load, [self._paths[row] for row in chunk]) for chunk in chunks)
+            shown = tqdm(results, f"decoding at {shape[0]}x{shape[1]}", len(wanted), unit="img", disable=None)
+            for row, result in zip(wanted, shown, strict=True):
                 if isinstance(result, str):
                     unreadable[row], result = result, empty
-                file.write(result)  # in order: a memory map would keep its pages in memory
+                file.seek(begin + row * empty.nbytes)  # a memory map would keep its pages in memory
+                file.write(result)
+        file.truncate(begin + len(self._paths) * empty.nbytes)
         return unreadable
 
 

@@ -143,7 +143,6 @@ class FaceDataModule(lightning.LightningDataModule):
         rows = self._readable_rows(cache, paths, targets, self.root, self._find_excluded(paths))
         for part, index in zip(PARTS, self._split(cache, paths, targets, rows), strict=True):
             self._add_part(part, cache, paths, targets, rows[index])
-        self.parts["train"].images = self._training_images(cache)
         if self.guide is not None:
             self.parts["train"].guidance = self.guide(cache)[self.parts["train"].rows]
         if self.guide_mixtures is not None:
@@ -213,7 +212,8 @@ class FaceDataModule(lightning.LightningDataModule):
         return rows
 
     def _add_part(self, part: str, cache: ImageCache, paths: list[Path], targets: np.ndarray, rows: np.ndarray) -> None:
-        self.parts[part], self.caches[part] = FaceDataset(cache.images_of(self.image_size), rows, targets[rows]), cache
+        images = self._training_images(cache) if part == "train" else cache.images_of(self.image_size, rows)
+        self.parts[part], self.caches[part] = FaceDataset(images, rows, targets[rows]), cache
         self.files[part] = [paths[row] for row in rows]
 
     def _report(self) -> None:

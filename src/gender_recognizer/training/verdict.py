@@ -74,7 +74,8 @@ def compare_with_bundled(checkpoint: Path, data: FaceDataModule, device: str) ->
         data: after `setup`.
         device: where the checkpoint computes, as torch names it.
     """
-    path = checkpoint.with_name("model.onnx") if device == "cpu" else checkpoint
+    exported = checkpoint.with_name("model.onnx")
+    path = exported if device == "cpu" and exported.is_file() else checkpoint
     part = "test" if len(data.parts["test"]) else "validation"
     cores = available_cores()
     own, bundled = load_predictor(path, device, cores), load_predictor(BUNDLED_MODEL, num_threads=cores)
@@ -87,7 +88,8 @@ def predict_labels(predictor: Predictor, data: FaceDataModule, part: str) -> np.
     """Return a model's labels for the pictures of a part, as indices of the data's classes, int `(N,)`."""
     pictures = data.parts[part]
     starts = range(0, len(pictures), BATCH)
-    images = data.caches[part].images_of(predictor.info.image_size)
+    size = predictor.info.image_size
+    images = pictures.images if pictures.images.shape[1:3] == tuple(size) else data.caches[part].images_of(size)
     batches = [images[pictures.rows[start : start + BATCH]] for start in starts]
     theirs = np.concatenate([predictor.predict(batch).probabilities.argmax(axis=1) for batch in batches])
     return np.array([data.classes.index(name) for name in predictor.info.classes])[theirs]
