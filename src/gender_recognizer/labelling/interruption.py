@@ -62,6 +62,9 @@ def raise_if_interrupted() -> None:
 
 def end_at_once(number: int, frame: FrameType | None) -> NoReturn:
     """Kill the processes that were started, and end; files are whole, for they are written elsewhere and then moved."""
-    for child in multiprocessing.active_children():
+    children = multiprocessing.active_children()
+    for child in children:
         child.kill()
+    for child in children:
+        child.join(1)  # it may be in a system call that does not end
     os._exit(STOPPED)
