@@ -8,6 +8,8 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
+import weakref
 
 import pytest
 from conftest import train_settings
@@ -82,6 +84,24 @@ def test_while_it_is_measured_the_model_is_exported_all_the_same(settings, expor
     with pytest.raises(KeyboardInterrupt):
         train(settings, [InterruptTest()])
     assert len(exports) == 1
+
+
+class InterruptUnheard(Callback):
+    """Press Ctrl-C where what it raises is lost: in the callback of a weak reference."""
+
+    def on_train_batch_start(self, trainer, *_):
+        if trainer.current_epoch == 1:
+            thing = threading.Event()
+            self.reference = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))
+            del thing
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_is_heard_wherever_it_comes(settings, exports):
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, [InterruptUnheard()])
+    ((best, _),) = exports
+    assert "epoch-00" in best.name
 
 
 SECOND = """

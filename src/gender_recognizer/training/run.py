@@ -16,6 +16,7 @@ from rich import get_console
 from gender_recognizer.data.augment import Augmentation
 from gender_recognizer.data.datamodule import FaceDataModule
 from gender_recognizer.data.default_root import find_root
+from gender_recognizer.labelling.interruption import raise_if_interrupted
 from gender_recognizer.models.calibration import MIN_PICTURES
 from gender_recognizer.models.classifier import GenderClassifier
 from gender_recognizer.models.model_file import describe_checkpoint, find_start, load_classifier
@@ -174,9 +175,12 @@ def fit(run: Run) -> TrainResult:
         if trainer.is_global_zero:
             keep_best(run)
 
-    with stoppable(trainer, keep):
+    with stoppable(trainer, keep) as interruption:
         try:
+            interruption.is_patient = True
             trainer.fit(run.classifier, run.data, ckpt_path=run.ckpt_path, weights_only=True)
+            raise_if_interrupted()
+            interruption.is_patient = False
             if (stopping := trainer.early_stopping_callback) and stopping.stopped_epoch:
                 logger.info("ended early: no better epoch in the last %d (early_stopping_patience)", stopping.patience)
         except MisconfigurationException as error:
