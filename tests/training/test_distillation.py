@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,13 @@ from conftest import BLUE, RED, save_picture, train_settings
 from gender_recognizer.data.cache import open_pictures
 from gender_recognizer.data.dataset import NO_LABEL
 from gender_recognizer.models.classifier import GenderClassifier, TrainingBatch
-from gender_recognizer.models.model_file import ModelInfo, load_classifier, save_checkpoint
+from gender_recognizer.models.model_file import (
+    BUNDLED_MODEL,
+    ModelInfo,
+    checkpoint_beside,
+    load_classifier,
+    save_checkpoint,
+)
 from gender_recognizer.training.distillation import load_teacher, teach, teach_mixtures
 from gender_recognizer.training.run import train
 
@@ -163,8 +171,15 @@ def test_mixtures_need_a_teacher():
         train_settings("teacher_mixtures=2")
 
 
+def test_the_bundled_model_teaches_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = train_settings("teachers=[bundled,T.ckpt]")
+    assert settings.teachers == [checkpoint_beside(BUNDLED_MODEL), Path("T.ckpt")]
+    assert load_teacher(settings.teachers[0], CLASSES).hparams["classes"] == CLASSES
+
+
 def test_teachers_that_cannot_teach_are_refused(tmp_path, teacher):
-    with pytest.raises(ValueError, match=r"teacher is '.*nobody.ckpt'; expected the .ckpt file"):
+    with pytest.raises(ValueError, match=r"teacher is '.*nobody.ckpt'; expected bundled or the .ckpt file"):
         load_teacher(tmp_path / "nobody.ckpt", CLASSES)
     with pytest.raises(ValueError, match=r"was trained on the classes \['female', 'male'\], not \['cat', 'dog'\]"):
         load_teacher(teacher, ["cat", "dog"])

@@ -31,10 +31,13 @@ def load_teacher(path: Path, classes: list[str]) -> GenderClassifier:
         ValueError: there is no such checkpoint, or it was trained on other classes.
     """
     if not path.is_file() or path.suffix != ".ckpt":
-        raise ValueError(f"teacher is '{path}'; expected the .ckpt file of a trained model")
+        raise ValueError(f"teacher is '{path}'; expected bundled or the .ckpt file of a trained model")
     teacher = load_classifier(path)[0]
     if teacher.hparams["classes"] != classes:
-        raise ValueError(f"teacher '{path}' was trained on the classes {teacher.hparams['classes']}, not {classes}")
+        raise ValueError(
+            f"teacher '{path}' was trained on the classes {teacher.hparams['classes']}, not {classes}; "
+            "teachers=[] does without one"
+        )
     return teacher
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gender_recognizer.data.settings import DataSettings
+from gender_recognizer.models.model_file import BUNDLED_MODEL, checkpoint_beside
 from gender_recognizer.models.settings import ClassifierSettings
 from gender_recognizer.training.trainer_settings import LoggerSettings, TrainerSettings
 
@@ -29,7 +30,7 @@ class TrainSettings:
         classifier: how the network learns.
         seed: of weights, order and augmentation; data.split_seed has its own.
         init_from: start from trained weights: bundled, latest, or the path of a .ckpt; None for random ones.
-        teachers: .ckpt files of trained models of the same classes to learn from as well.
+        teachers: .ckpt files of trained models of the same classes to learn from as well; bundled for the bundled one.
         teacher_mixtures: of each picture with others, judged by the teachers, in place of every second picture.
         ckpt_path: last continues the newest run; or the path of a last.ckpt.
         outputs: where runs and the image cache are.
@@ -63,6 +64,8 @@ class TrainSettings:
             raise ValueError(f"model is {self.model}; expected the name of a network, such as model.name=smallcnn")
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}; expected a whole number, 0 or more")
+        bundled = checkpoint_beside(BUNDLED_MODEL)
+        self.teachers = [bundled if path == Path("bundled") else path for path in self.teachers]
         if self.teacher_mixtures < 0:
             raise ValueError(f"teacher_mixtures is {self.teacher_mixtures}; expected a whole number, 0 or more")
         if self.teacher_mixtures and not self.teachers:
