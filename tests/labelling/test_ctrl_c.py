@@ -93,7 +93,7 @@ def test_a_ctrl_c_that_comes_just_when_a_lock_was_taken_leaves_none_held(patient
 
 
 TWICE = """
-import signal, time
+import signal
 from gender_recognizer.labelling.interruption import Interruption
 with Interruption() as interruption:
     interruption.is_patient = True

@@ -129,9 +129,8 @@ class ImageCache:
         np.lib.format.write_array_header_1_0(file, header)
         begin = file.tell()
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            chunks = (
-                wanted[start : start + 1024] for start in range(0, len(wanted), 1024)
-            )  # not far before a slow disk
+            starts = range(0, len(wanted), 1024)  # bounds how far decoding runs ahead of a slow disk
+            chunks = (wanted[start : start + 1024] for start in starts)
             results = chain.from_iterable(pool.map(load, [self._paths[row] for row in chunk]) for chunk in chunks)
             shown = tqdm(results, f"decoding at {shape[0]}x{shape[1]}", len(wanted), unit="img", disable=None)
             for row, result in zip(wanted, shown, strict=True):
