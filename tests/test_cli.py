@@ -192,6 +192,34 @@ def test_ctrl_c_during_an_import_that_makes_another_error_of_it_stops(monkeypatc
         main("label", ["input_dir=x"])
 
 
+STOPPED_TWICE = """
+import signal, sys
+from gender_recognizer import cli
+
+def run(*_):
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        print("stops", flush=True)
+        signal.raise_signal(signal.SIGINT)
+        print("goes on", flush=True)
+
+cli._run = run
+sys.exit(cli.main(sys.argv[1], ["data.root=x"]))
+"""
+
+
+@pytest.mark.parametrize("name", ["evaluate", "check", "label"])
+def test_a_second_ctrl_c_ends_any_command_at_once(name):
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED_TWICE, name],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "stops\n", "")
+
+
 def test_shells_learn_to_complete(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["gender-recognizer", "-sc", "install=bash"])
     monkeypatch.delenv("COMP_LINE", raising=False)

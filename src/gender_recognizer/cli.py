@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from gender_recognizer.arguments import Overrides, read_arguments
 from gender_recognizer.extras import find_extra, how_to_install, require_packages, was_stopped
+from gender_recognizer.interruption import STOPPED, Interruption
 from gender_recognizer.option_texts import explain, help_text
 from gender_recognizer.streams import prepare_streams, show
 
@@ -28,7 +29,7 @@ PROJECT = PACKAGE.parents[1] if IS_CHECKOUT else Path.cwd()
 """Folder that holds `data` and `outputs`: the project's or, for an installed package, the current one."""
 
 CONFIGS = PROJECT / "configs" if IS_CHECKOUT else PACKAGE / "configs"
-STOPPED, WRONG_USAGE, BROKEN = 130, 2, 1
+WRONG_USAGE, BROKEN = 2, 1
 
 
 class Command(NamedTuple):
@@ -113,14 +114,15 @@ def main(name: str, arguments: Sequence[str] | None = None) -> int:
     if {"-h", "--help"} & set(arguments):
         show(help_text(_load(command.settings)))
         return 0
-    try:
-        code = _run(name, command, arguments)
-    except MISTAKES as error:
-        code = _report(error)
-    except (KeyboardInterrupt, ImportError) as error:
-        if not was_stopped(error):
-            raise
-        code = STOPPED
+    with Interruption():
+        try:
+            code = _run(name, command, arguments)
+        except MISTAKES as error:
+            code = _report(error)
+        except (KeyboardInterrupt, ImportError) as error:
+            if not was_stopped(error):
+                raise
+            code = STOPPED
     if code == STOPPED:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: one more Ctrl-C does not change the exit code
     return code

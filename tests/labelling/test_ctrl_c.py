@@ -10,8 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
+from gender_recognizer.interruption import Interruption, raise_if_interrupted
 from gender_recognizer.labelling.engines import sliding_window
-from gender_recognizer.labelling.interruption import Interruption, raise_if_interrupted
 
 
 @pytest.fixture
@@ -34,6 +34,14 @@ def test_an_impatient_one_raises_at_once_and_handlers_are_set_back():
         signal.raise_signal(signal.SIGINT)
     assert interruption.is_asked
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_one_within_another_takes_its_place(patient):
+    with Interruption() as inner:
+        inner.is_patient = True
+        signal.raise_signal(signal.SIGINT)
+        assert (inner.is_asked, patient.is_asked) == (True, False)
+    assert signal.getsignal(signal.SIGINT) is patient
 
 
 @pytest.mark.parametrize("handler", [signal.SIG_IGN, signal.SIG_DFL, lambda *_: None], ids=["ignored", "none", "own"])
@@ -94,7 +102,7 @@ def test_a_ctrl_c_that_comes_just_when_a_lock_was_taken_leaves_none_held(patient
 
 TWICE = """
 import signal
-from gender_recognizer.labelling.interruption import Interruption
+from gender_recognizer.interruption import Interruption
 with Interruption() as interruption:
     interruption.is_patient = True
     signal.raise_signal(signal.SIGINT)

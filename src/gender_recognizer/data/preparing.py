@@ -18,6 +18,7 @@ from gender_recognizer.data.corrections import CORRECTIONS, prepare_corrections
 from gender_recognizer.data.placing import Outcome, Placing, Row, claim_output, write_metadata
 from gender_recognizer.data.public_sets import CLASSES, PUBLIC_SETS, Describe, PublicSet
 from gender_recognizer.data.settings import PrepareSettings
+from gender_recognizer.interruption import STOPPED
 from gender_recognizer.pictures.listing import is_picture_name
 from gender_recognizer.pictures.names import printable
 
@@ -153,7 +154,7 @@ def run(settings: PrepareSettings) -> int:
             outcome = prepare(dataset, settings.source, output, settings.part)
     except KeyboardInterrupt:
         print("stopped; the same command continues", file=sys.stderr)
-        return 130
+        return STOPPED
     for line in outcome.notes:
         print(printable(line), file=sys.stderr)
     for reason, (count, names) in outcome.left_out.items():

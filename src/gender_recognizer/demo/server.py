@@ -25,6 +25,7 @@ from gender_recognizer.demo.page import LOCAL, Page, build_blocks
 from gender_recognizer.demo.receiving import receive_files, tell_progress
 from gender_recognizer.demo.settings import DemoSettings
 from gender_recognizer.demo.uploads import UploadStore
+from gender_recognizer.interruption import STOPPED
 
 STYLE = Path(__file__).parents[1] / "templates" / "demo.css"
 SWEEP_SECONDS = 30
@@ -155,7 +156,7 @@ class Ending:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal."""
         if self._has_begun:
-            self._end(130)
+            self._end(STOPPED)
         self._has_begun = True
         if self.server is None:
             raise KeyboardInterrupt

@@ -6,7 +6,7 @@ from concurrent.futures import Future, wait
 from itertools import islice
 from typing import Protocol, TypeVar
 
-from gender_recognizer.labelling.interruption import raise_if_interrupted
+from gender_recognizer.interruption import raise_if_interrupted
 from gender_recognizer.labelling.records import Limits, Record
 from gender_recognizer.labelling.settings import LabelSettings
 from gender_recognizer.models.detector import Detector

@@ -15,10 +15,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from gender_recognizer.interruption import STOPPED, Interruption, raise_if_interrupted
 from gender_recognizer.labelling.engines import Engine, Start
 from gender_recognizer.labelling.follow_ups import FollowUps
 from gender_recognizer.labelling.inputs import Inputs
-from gender_recognizer.labelling.interruption import STOPPED, Interruption, raise_if_interrupted
 from gender_recognizer.labelling.places import Places
 from gender_recognizer.labelling.records import FAILED, Limits
 from gender_recognizer.labelling.result_files import refuse_other_files

@@ -10,7 +10,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerStatus
 
-from gender_recognizer.labelling.interruption import Interruption, end_at_once, raise_if_interrupted
+from gender_recognizer.interruption import Interruption, end_at_once, raise_if_interrupted
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from rich import get_console
 from gender_recognizer.data.augment import Augmentation
 from gender_recognizer.data.datamodule import FaceDataModule
 from gender_recognizer.data.default_root import find_root
-from gender_recognizer.labelling.interruption import raise_if_interrupted
+from gender_recognizer.interruption import raise_if_interrupted
 from gender_recognizer.models.calibration import MIN_PICTURES
 from gender_recognizer.models.classifier import GenderClassifier
 from gender_recognizer.models.model_file import describe_checkpoint, find_start, load_classifier

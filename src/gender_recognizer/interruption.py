@@ -1,4 +1,4 @@
-"""Ctrl-C while threads work: the first one is answered where no lock is held, the second ends the process at once.
+"""Ctrl-C: the first one can be put off to where no lock is held, the second ends the process at once.
 
 Python raises KeyboardInterrupt wherever the main thread happens to be. If that is between taking a lock and entering
 the block that releases it, a thread that needs the lock waits forever, and the end of the program waits for the thread.
@@ -16,7 +16,7 @@ STOPPED = 130
 
 
 class Interruption:
-    """Handles Ctrl-C while it is entered, unless somebody else does so already, or ignores it.
+    """Handles Ctrl-C while it is entered, in place of Python or of one entered before, but of no other handler.
 
     Attributes:
         is_asked: whether there was a Ctrl-C.
@@ -32,7 +32,7 @@ class Interruption:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # no other may set handlers
             self._before = signal.getsignal(signal.SIGINT)
-            if self._before is signal.default_int_handler:
+            if self._before is signal.default_int_handler or isinstance(self._before, Interruption):
                 signal.signal(signal.SIGINT, self)
         return self
 
