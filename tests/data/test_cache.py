@@ -123,6 +123,14 @@ def test_only_the_wanted_pictures_are_decoded_at_another_size(paths, tmp_path, m
     assert not read
 
 
+def test_pictures_of_which_none_is_wanted_take_no_room(paths, tmp_path):
+    cache = ImageCache(paths, tmp_path / "cache")
+    before = sorted(cache.folder.iterdir())
+    images = cache.images_of(LARGE, np.array([], dtype=np.int64))
+    assert images.shape == (len(paths), *LARGE, 3)
+    assert sorted(cache.folder.iterdir()) == before
+
+
 def test_a_run_whose_pictures_are_changed_before_it_has_read_them_all_ends(paths, tmp_path):
     cache = ImageCache(paths, tmp_path / "cache")
     save_picture(paths[0], BLUE, 99)

@@ -85,6 +85,8 @@ class ImageCache:
         """
         if image_size == IMAGE_SIZE:
             return self.images
+        if rows is not None and not len(rows):
+            return np.broadcast_to(np.uint8(0), (len(self._paths), *image_size, 3))
         name = "images-{}x{}".format(*image_size)
         if rows is not None and not (self.folder / f"{name}.npy").exists():
             name += f"-{hashlib.sha256(rows.astype(np.int64).tobytes()).hexdigest()[:12]}"
