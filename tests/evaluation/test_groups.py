@@ -51,6 +51,15 @@ def test_gaps_allow_for_chance():
     assert group_gaps({"a": groups["a"]}, BINARY) == {}
 
 
+def test_small_groups_without_an_error_may_differ():
+    probabilities, _ = predictions(80)
+    targets = probabilities.argmax(axis=1)
+    groups = by_group(probabilities, targets, BINARY, ["a"] * 40 + ["b"] * 40, num_draws=100)
+    gap = group_gaps(groups, BINARY)["accuracy"]
+    assert (gap.value, gap.low) == (0, 0)
+    assert gap.high > 0.02
+
+
 def test_groups_have_their_interval():
     group = evaluate(*predictions(300), BINARY, num_draws=100)
     figure = group_figure("age", {"3-9": group, "10-19": group}, 0.9)

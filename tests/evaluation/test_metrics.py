@@ -95,6 +95,19 @@ def test_intervals_hold_the_true_value_as_often_as_they_say():
     assert all(0.92 <= share <= 0.98 for share in shares.values()), shares  # 3 standard errors of 400 sets
 
 
+def test_that_no_picture_is_wrong_does_not_make_it_sure():
+    targets = np.arange(40) % 2
+    male = np.where(targets, 0.99, 0.01)
+    metrics = evaluate(np.stack([1 - male, male], axis=1), targets, BINARY, num_draws=100).metrics
+    for name, lowest in (("accuracy", 0.912), ("recall_male", 0.839), ("precision_female", 0.839)):
+        assert metrics[name] == pytest.approx((1, lowest, 1), abs=1e-3), name  # Wilson's
+    assert 0.839 < metrics["balanced_accuracy"].low < metrics["accuracy"].low
+    assert metrics["calibration_error"].high > 0.03
+    for name in ("auroc", "average_precision", "f1", "mcc"):
+        assert metrics[name].value == 1
+        assert np.isnan(metrics[name].low), name
+
+
 def test_what_is_not_defined_is_nan_and_breaks_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -90,9 +90,12 @@ def test_numbers_are_those_of_the_predictor(pictures):
     rows = measure_robustness(Redness(), pictures, np.array([0, 1] * 4), num_draws=100)
     by_name = {row["change"]: row for row in rows}
     assert list(by_name) == list(CHANGES)
-    assert by_name["as they come"]["accuracy"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    accuracy = by_name["as they come"]["accuracy"]
+    assert (accuracy["value"], accuracy["high"]) == (1.0, 1.0)
+    assert accuracy["low"] == pytest.approx(8 / (8 + 1.96**2), abs=1e-3)  # Wilson's, of 8 of 8 pictures
     grey = by_name["without colour"]
     assert grey["accuracy"]["value"] == 0.5  # grey pictures are never redder than half
     assert grey["less"]["value"] == 0.5
     assert grey["accuracy"]["low"] < 0.5 < grey["accuracy"]["high"]
-    assert grey["less"]["low"] == pytest.approx(1 - grey["accuracy"]["high"])
+    assert 0 < grey["less"]["low"] < 0.5 < grey["less"]["high"]
+    assert by_name["turned by 15 degrees"]["less"] == {"value": 0.0, "low": None, "high": None}

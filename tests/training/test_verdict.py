@@ -13,7 +13,7 @@ from rich.console import Console
 
 from gender_recognizer.arguments import read_arguments
 from gender_recognizer.cli import settings_class
-from gender_recognizer.models.comparing import accuracy_interval
+from gender_recognizer.models.comparing import share_interval
 from gender_recognizer.training.next_commands import command_line, without_options
 from gender_recognizer.training.verdict import Comparison, advice, compare_with_bundled, next_commands, result_table
 
@@ -77,7 +77,7 @@ def test_class_names_are_shown_as_they_are():
 
 
 def test_an_interval_is_honest_about_few_pictures():
-    low, high = accuracy_interval(np.ones(10, bool))
+    low, high = share_interval(10, 10)
     assert (low, high) == (pytest.approx(0.722, abs=1e-3), pytest.approx(1.0))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from gender_recognizer.evaluation.intervals import Estimate, spread_interval
+from gender_recognizer.evaluation.intervals import DEVIATIONS, Estimate, spread_interval
 from gender_recognizer.evaluation.metrics import Evaluation, evaluate
 from gender_recognizer.evaluation.settings import EvaluateSettings
 
@@ -97,12 +97,12 @@ def group_gaps(groups: Mapping[str, Evaluation], classes: Sequence[str]) -> dict
 
 def _gap(groups: Mapping[str, Evaluation], names: Sequence[str]) -> Estimate:
     """Return the largest difference between groups in one of some metrics, among the groups for which it is defined."""
-    values, draws = [], []
+    values, noise = [], []
     for name in names:
-        known = [group for group in groups.values() if not np.isnan(group.metrics[name].value)]
+        known = [group.metrics[name] for group in groups.values() if not np.isnan(group.metrics[name].value)]
         if len(known) > 1:
-            values.append(np.array([group.metrics[name].value for group in known]))
-            draws.append(np.stack([group.draws[name] for group in known], axis=1))
+            values.append(np.array([estimate.value for estimate in known]))
+            noise.append(np.array([estimate.high - estimate.low for estimate in known]) / DEVIATIONS)
     if not values:
         return UNDEFINED
-    return spread_interval(lambda measured: np.ptp(measured, axis=1), values, draws)
+    return spread_interval(lambda measured: np.ptp(measured, axis=1), values, noise)

@@ -1,7 +1,8 @@
-"""Metrics of a model's probabilities, with bootstrap intervals.
+"""Metrics of a model's probabilities, with intervals.
 
 All metrics are computed for many weightings of the pictures at once: all ones give the value itself, the counts of a
-resample with replacement give one draw of the bootstrap (Efron and Tibshirani 1993).
+resample with replacement give one draw of the bootstrap (Efron and Tibshirani 1993). Shares of pictures have Wilson's
+interval instead, which says something where no picture is wrong, too.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gender_recognizer.evaluation.intervals import Estimate, percentile_interval, resample, spread_interval
+from gender_recognizer.evaluation.intervals import (
+    Estimate,
+    mean_estimate,
+    percentile_interval,
+    resample,
+    share_estimate,
+    spread_interval,
+)
 from gender_recognizer.evaluation.settings import EvaluateSettings
 from gender_recognizer.models.curves import NUM_BINS, confidence_bins, rank
 
@@ -22,11 +30,10 @@ Draws = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The metrics of some pictures, and the bootstrap draws that their intervals come from."""
+    """The metrics of some pictures."""
 
     count: int
     metrics: dict[str, Estimate]
-    draws: Draws
 
 
 def evaluate(
@@ -36,7 +43,9 @@ def evaluate(
     num_draws: int = EvaluateSettings.num_draws,
     seed: int = EvaluateSettings.seed,
 ) -> Evaluation:
-    """Return the metrics of predictions with 95 % bootstrap intervals.
+    """Return the metrics of predictions with 95 % intervals.
+
+    A metric that is no share of pictures has none if all resamples give the same, as where no picture is wrong.
 
     Args:
         probabilities: `(N, num_classes)`, rows add up to 1.
@@ -49,16 +58,37 @@ def evaluate(
     values = compute_metrics(probabilities, targets, classes)
     draws = compute_metrics(probabilities, targets, classes, weights)
     metrics = {name: percentile_interval(float(value[0]), draws[name]) for name, value in values.items()}
+    metrics |= _share_intervals(probabilities.argmax(axis=1), targets, classes)
     metrics["calibration_error"] = _calibration_interval(probabilities, targets, weights)
-    return Evaluation(len(targets), metrics, draws)
+    return Evaluation(len(targets), metrics)
+
+
+def _share_intervals(labels: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> dict[str, Estimate]:
+    """Return the metrics that are shares of pictures, and the mean of those of the classes that have pictures."""
+    right, count = labels == targets, len(classes)
+    hits, of_class, of_label = (np.bincount(found, minlength=count) for found in (targets[right], targets, labels))
+    recalls = {name: share_estimate(hits[index], of_class[index]) for index, name in enumerate(classes)}
+    known = [index for index in range(count) if of_class[index]]
+    return {
+        "accuracy": share_estimate(right.sum(), len(targets)),
+        "balanced_accuracy": mean_estimate([recalls[classes[index]] for index in known]),
+        **{f"recall_{name}": recall for name, recall in recalls.items()},
+        **{f"precision_{classes[index]}": share_estimate(hits[index], of_label[index]) for index in known},
+    }
 
 
 def _calibration_interval(probabilities: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> Estimate:
-    shares = np.bincount(confidence_bins(probabilities.max(axis=1)), minlength=NUM_BINS) / len(targets)
-    used = shares > 0
-    gaps = _bin_gaps(probabilities, targets, np.ones((1, len(targets))))[0, used] / shares[used]
-    draws = _bin_gaps(probabilities, targets, weights)[:, used] / shares[used]
-    return spread_interval(lambda gaps: np.abs(gaps) @ shares[used], [gaps], [draws], about_zero=True)
+    confidence = probabilities.max(axis=1)
+    bins = confidence_bins(confidence)
+    counts = np.bincount(bins, minlength=NUM_BINS)
+    used = counts > 0
+    shares = counts[used] / len(targets)
+    gaps = _bin_gaps(probabilities, targets, np.ones((1, len(targets))))[0, used] / shares
+    resampled = np.nanstd(_bin_gaps(probabilities, targets, weights)[:, used] / shares, axis=0)
+    # where all are right, resamples differ less than other pictures would
+    binomial = np.sqrt(np.bincount(bins, confidence * (1 - confidence), NUM_BINS)[used]) / counts[used]
+    noise = np.maximum(resampled, binomial)
+    return spread_interval(lambda gaps: np.abs(gaps) @ shares, [gaps], [noise], about_zero=True)
 
 
 def compute_metrics(

@@ -1,7 +1,6 @@
 """Write the results: metrics.json and, made from its numbers, a page, a model card and figures for TensorBoard."""
 
 import json
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from gender_recognizer.evaluation.groups import group_gaps
-from gender_recognizer.evaluation.intervals import Estimate, estimate_values, percentile_interval, resample
+from gender_recognizer.evaluation.intervals import Estimate, estimate_values, share_estimate
 from gender_recognizer.evaluation.metrics import Evaluation
 from gender_recognizer.evaluation.pages import figure_image, render, thumbnail, write_page
 from gender_recognizer.evaluation.saliency import overlay
@@ -119,14 +118,12 @@ def _unsure(results: Results) -> list[dict[str, Any]]:
         except ValueError:  # not reached, or not calibrated
             continue
         kept = right[confidence >= point.confidence]
-        draws = resample(len(kept), 1000) @ kept / max(1, len(kept))
-        accuracy = percentile_interval(float(kept.mean()) if len(kept) else math.nan, draws)
         rows.append(
             {
                 "target_accuracy": wanted,
                 "min_confidence": point.confidence,
                 "unsure": 1 - len(kept) / len(right),
-                "accuracy": estimate_values(accuracy),
+                "accuracy": estimate_values(share_estimate(kept.sum(), len(kept))),
             }
         )
     return rows
@@ -169,6 +166,7 @@ def group_figure(column: str, groups: Mapping[str, Evaluation], overall: float) 
         axes.plot(value, row, "o", color=RIGHT)
     axes.set_yticks(range(len(groups)), [f"{drawable(name)} ({group.count:,})" for name, group in groups.items()])
     axes.invert_yaxis()
+    axes.set_xlim(right=min(1.005, axes.get_xlim()[1]))
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return figure
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from gender_recognizer.evaluation.intervals import percentile_interval, resample
+from gender_recognizer.evaluation.intervals import estimate_values, percentile_interval, resample, share_estimate
 from gender_recognizer.evaluation.predictions import EVERYTHING
 from gender_recognizer.evaluation.settings import EvaluateSettings
 from gender_recognizer.labelling.labeller import Labeller
@@ -142,9 +142,9 @@ def measure_robustness(
     plain = right[next(iter(CHANGES))]
     rows = []
     for name, values in right.items():
-        accuracy = percentile_interval(float(values.mean()), draws @ values / len(paths))
+        accuracy = share_estimate(values.sum(), len(paths))
         less = percentile_interval(float((plain - values).mean()), draws @ (plain - values) / len(paths))
-        rows.append({"change": name, "accuracy": accuracy._asdict(), "less": less._asdict()})
+        rows.append({"change": name, "accuracy": estimate_values(accuracy), "less": estimate_values(less)})
     return rows
 
 

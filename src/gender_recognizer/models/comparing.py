@@ -3,15 +3,16 @@
 import numpy as np
 
 
-def accuracy_interval(right: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % interval of an accuracy: Wilson's, which holds for few pictures, too.
+def share_interval(part: int, whole: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share: Wilson's, which holds for few pictures, and where none is wrong.
 
     Args:
-        right: whether each label is right, bool `(N,)`, one picture or more.
+        part: pictures of which something is so, such as that they got the right label.
+        whole: all of them, one or more.
     """
     from scipy.stats import binomtest
 
-    interval = binomtest(int(right.sum()), len(right)).proportion_ci(0.95, method="wilson")
+    interval = binomtest(part, whole).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
 
 

@@ -177,6 +177,7 @@ def risk_coverage_figure(probabilities: np.ndarray, targets: np.ndarray) -> Figu
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xlim(0, 1.01)
+    axes.set_ylim(top=min(1.005, axes.get_ylim()[1]))
     return figure
 
 

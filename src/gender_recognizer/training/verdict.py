@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gender_recognizer.data.datamodule import FaceDataModule
-from gender_recognizer.models.comparing import accuracy_interval, mcnemar
+from gender_recognizer.models.comparing import mcnemar, share_interval
 from gender_recognizer.models.model_file import BUNDLED_MODEL
 from gender_recognizer.models.predictor import Predictor, available_cores, load_predictor
 from gender_recognizer.training.next_commands import command_line, short_path, without_options
@@ -114,7 +114,7 @@ def share_with_interval(right: np.ndarray) -> str:
     """Return the share of right labels, bool `(N,)`, with its interval; `-` without pictures."""
     if not len(right):
         return "-"
-    low, high = accuracy_interval(right)
+    low, high = share_interval(int(right.sum()), len(right))
     return f"{100 * right.mean():.1f} % ({100 * low:.1f} to {100 * high:.1f})"
 
 
