@@ -24,7 +24,7 @@ from gender_recognizer.data.default_root import find_root
 from gender_recognizer.data.duplicates import near_copies
 from gender_recognizer.data.samples import class_counts, ignored_endings, read_metadata
 from gender_recognizer.data.split import PARTS, Split, read_split
-from gender_recognizer.evaluation.output_folder import choose_folder
+from gender_recognizer.evaluation.output_folder import choose_folder, making
 from gender_recognizer.models.model_file import checkpoint_beside, find_model, load_classifier
 from gender_recognizer.models.predictor import TorchPredictor
 from gender_recognizer.pictures.listing import describe_endings
@@ -63,33 +63,33 @@ def check_pictures(settings: CheckSettings, output: Path) -> dict[str, Any]:
     classifier, info = load_classifier(checkpoint)
     folder = CheckedFolder(root, settings.data.classes, settings.data.cache_dir)
     other = None if other_root is None else read_other(other_root, settings.data.cache_dir)
-    output.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is reported before the work begins
-    print_progress(f"comparing {len(folder.names):,} pictures with each other")
-    pairs = near_copies(folder.images)
-    print_progress("looking for wrong labels")
-    suspicious, why_not = check_labels(
-        folder, extract_features(classifier.network, folder.images_of(classifier.network.image_size)), pairs
-    )
-    summary = {
-        "root": str(root.resolve()),
-        "date": date.today().isoformat(),
-        "gender_recognizer": version("gender_recognizer"),
-        "model": {"file": checkpoint.name, "training_data": info.training_data or "not stated"},
-        "pictures": len(folder.names),
-        "classes": class_counts(folder.targets, folder.classes),
-        "metadata": check_metadata(folder, read_metadata(root)),
-        "ignored_endings": dict(ignored_endings(root, folder.classes)),
-        "unreadable": [folder.entry(row, reason=why) for row, why in sorted(folder.unreadable.items())],
-        **check_looks(folder),
-        **check_faces(folder, TorchPredictor(checkpoint)),
-        "exact_copies": find_exact_copies(folder),
-        "near_copies": find_near_copies(folder, pairs),
-        "across_parts": None if split is None else find_across_parts(folder, pairs, split),
-        "against": None if other is None else find_shared(folder, other),
-        "suspicious_labels": suspicious,
-        "suspicious_labels_skipped": why_not,
-    }
-    write_check(summary, folder.show, None if other is None else other.show, output)
+    with making(output):
+        print_progress(f"comparing {len(folder.names):,} pictures with each other")
+        pairs = near_copies(folder.images)
+        print_progress("looking for wrong labels")
+        suspicious, why_not = check_labels(
+            folder, extract_features(classifier.network, folder.images_of(classifier.network.image_size)), pairs
+        )
+        summary = {
+            "root": str(root.resolve()),
+            "date": date.today().isoformat(),
+            "gender_recognizer": version("gender_recognizer"),
+            "model": {"file": checkpoint.name, "training_data": info.training_data or "not stated"},
+            "pictures": len(folder.names),
+            "classes": class_counts(folder.targets, folder.classes),
+            "metadata": check_metadata(folder, read_metadata(root)),
+            "ignored_endings": dict(ignored_endings(root, folder.classes)),
+            "unreadable": [folder.entry(row, reason=why) for row, why in sorted(folder.unreadable.items())],
+            **check_looks(folder),
+            **check_faces(folder, TorchPredictor(checkpoint)),
+            "exact_copies": find_exact_copies(folder),
+            "near_copies": find_near_copies(folder, pairs),
+            "across_parts": None if split is None else find_across_parts(folder, pairs, split),
+            "against": None if other is None else find_shared(folder, other),
+            "suspicious_labels": suspicious,
+            "suspicious_labels_skipped": why_not,
+        }
+        write_check(summary, folder.show, None if other is None else other.show, output)
     return summary
 
 

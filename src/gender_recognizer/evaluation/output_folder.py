@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -16,6 +17,20 @@ def choose_folder(given: Path | None, outputs: Path, name: str) -> Path:
         number += 1
         folder = stem.with_name(f"{stem.name}_{number}")
     return folder
+
+
+@contextmanager
+def making(folder: Path) -> Iterator[None]:
+    """Make a folder, so that one that cannot be made is reported before the work; if that fails, leave no empty one."""
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            with suppress(OSError):  # something was written
+                folder.rmdir()
+        raise
 
 
 def require_own_files(folder: Path, names: Collection[str], record: str, keys: Collection[str]) -> None:

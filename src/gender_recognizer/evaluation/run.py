@@ -15,7 +15,7 @@ from gender_recognizer.data.samples import read_metadata
 from gender_recognizer.evaluation.comparison import compare
 from gender_recognizer.evaluation.groups import by_group, group_columns, paired_columns
 from gender_recognizer.evaluation.metrics import evaluate
-from gender_recognizer.evaluation.output_folder import choose_folder, require_own_files
+from gender_recognizer.evaluation.output_folder import choose_folder, making, require_own_files
 from gender_recognizer.evaluation.predictions import Predictions, predict, predict_as
 from gender_recognizer.evaluation.report import (
     Results,
@@ -75,8 +75,8 @@ def evaluate_model(settings: EvaluateSettings, folder: Path) -> dict[str, Any]:
         require_same_classes(other, model)
     selection = select_pictures(settings, model.path, model.predictor.info)
     selection.notes.extend(note for other in others if (note := note_of_seen(other, selection)))
-    folder.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is reported before the work begins
-    return write_results(measure(model, others, selection, settings), model.path, folder)
+    with making(folder):
+        return write_results(measure(model, others, selection, settings), model.path, folder)
 
 
 def load_model(model_path: Path | None, settings: EvaluateSettings) -> LoadedModel:
