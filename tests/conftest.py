@@ -137,6 +137,15 @@ def start(*arguments, **options):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
+def is_running(pid):
+    """Return whether a process is there and not just waiting for its parent to notice its end (Linux)."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
 def wait_for_records(path, count, running):
     """Wait until a log has so many records; says whether the run was still going."""
     while running.poll() is None:

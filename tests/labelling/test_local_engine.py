@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import BLUE, PROJECT, RED, save_picture
+from conftest import BLUE, PROJECT, RED, is_running, save_picture
 from PIL import Image
 
 from gender_recognizer.labelling.local_engine import AHEAD, LocalEngine
@@ -187,11 +187,3 @@ def test_workers_end_with_their_parent(tmp_path):
     while any(is_running(pid) for pid in workers):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-def is_running(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False

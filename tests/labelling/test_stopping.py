@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from conftest import BLUE, PROJECT, RED, process, read_records, save_picture, start, wait_for_records
+from conftest import BLUE, PROJECT, RED, is_running, process, read_records, save_picture, start, wait_for_records
 
 SAMPLE = PROJECT / "data/sample"
 
@@ -74,14 +74,6 @@ def test_ctrl_c_leaves_valid_files_and_says_how_to_go_on(many):
 def workers_of(pid):
     """Return the processes that a process has started."""
     return [int(number) for number in open(f"/proc/{pid}/task/{pid}/children").read().split()]
-
-
-def is_running(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")

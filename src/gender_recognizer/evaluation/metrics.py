@@ -57,8 +57,11 @@ def evaluate(
     weights = resample(len(targets), num_draws, seed)
     values = compute_metrics(probabilities, targets, classes)
     draws = compute_metrics(probabilities, targets, classes, weights)
-    metrics = {name: percentile_interval(float(value[0]), draws[name]) for name, value in values.items()}
-    metrics |= _share_intervals(probabilities.argmax(axis=1), targets, classes)
+    shares = _share_intervals(probabilities.argmax(axis=1), targets, classes)
+    metrics = {
+        name: shares[name] if name in shares else percentile_interval(float(value[0]), draws[name])
+        for name, value in values.items()
+    }
     metrics["calibration_error"] = _calibration_interval(probabilities, targets, weights)
     return Evaluation(len(targets), metrics)
 
