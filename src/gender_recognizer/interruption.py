@@ -61,7 +61,7 @@ def raise_if_interrupted() -> None:
 
 
 def end_at_once(number: int, frame: FrameType | None) -> NoReturn:
-    """Kill the processes that were started, and end; results of labelling are whole: they are written beside, then moved."""
+    """Kill the processes that were started, and end; labels are whole: they are written beside, then moved."""
     children = multiprocessing.active_children()
     for child in children:
         child.kill()
