@@ -18,6 +18,7 @@ from gender_recognizer.evaluation.pages import figure_image, thumbnail, write_pa
 from gender_recognizer.labelling.records import Limits
 from gender_recognizer.models.detector import MIN_SHARE
 from gender_recognizer.pictures.names import drawable, printable
+from gender_recognizer.pictures.writing import replace_text, replacing
 
 SHOWN = 48
 """Most pictures or groups of a kind that the page shows; check.json has all."""
@@ -50,9 +51,10 @@ def write_check(summary: Mapping[str, Any], show: Show, show_other: Show | None,
         show_other: of those of the other folder, if there is one.
         folder: where to write.
     """
-    (folder / "check.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    replace_text(folder / "check.json", json.dumps(summary, indent=1) + "\n")
     left_out = certain_exclusions(summary)
-    (folder / "exclude.txt").write_bytes(exclude_file(summary))
+    with replacing(folder / "exclude.txt") as file:
+        file.write(exclude_file(summary))
     write_page(
         folder / "check.html",
         "check.html",

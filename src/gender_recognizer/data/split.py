@@ -17,6 +17,7 @@ import numpy as np
 
 from gender_recognizer.data.samples import read_metadata
 from gender_recognizer.data.tables import read_table
+from gender_recognizer.pictures.writing import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +155,7 @@ def write_split(path: Path, rows: list[dict[str, str]], roots: Sequence[Path]) -
         known = tables[row["root"]].get(row["file_name"], {})
         row |= {key: value for key, value in known.items() if key not in row}
     names = list(dict.fromkeys(key for row in rows for key in row))
-    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+    with replacing(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         writer = csv.DictWriter(file, names, restval="")
         writer.writeheader()
         writer.writerows(rows)

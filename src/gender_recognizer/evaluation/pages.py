@@ -15,6 +15,7 @@ from PIL import Image
 
 from gender_recognizer.pictures.listing import describe_endings
 from gender_recognizer.pictures.names import markdown, markdown_code, printable
+from gender_recognizer.pictures.writing import replace_text
 
 
 def _percent(share: float | None, digits: int = 1) -> str:
@@ -45,7 +46,7 @@ for _environment in _templates.values():
 
 def write_page(path: Path, template: str, **values: Any) -> None:
     """Render a template of `templates/` with these values and write it; text in them is escaped."""
-    path.write_text(render(template, **values), encoding="utf-8", errors="backslashreplace")
+    replace_text(path, render(template, **values), "backslashreplace")
 
 
 def render(template: str, **values: Any) -> str:

@@ -20,6 +20,7 @@ from gender_recognizer.evaluation.selection import Selection
 from gender_recognizer.models.calibration import OperatingPoint, confidence_for
 from gender_recognizer.models.curves import count_labels
 from gender_recognizer.pictures.names import drawable, printable
+from gender_recognizer.pictures.writing import replace_text
 from gender_recognizer.training.figures import (
     NEUTRAL,
     RESULTS,
@@ -131,7 +132,7 @@ def _unsure(results: Results) -> list[dict[str, Any]]:
 
 def write_metrics(summary: Mapping[str, Any], path: Path) -> None:
     """Write metrics.json; names that are not UTF-8 keep their odd bytes as escapes."""
-    path.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    replace_text(path, json.dumps(summary, indent=1) + "\n")
 
 
 def write_report(results: Results, summary: Mapping[str, Any], path: Path) -> dict[str, Figure]:
@@ -192,9 +193,8 @@ def write_card(summary: Mapping[str, Any], about: Mapping[str, Any], path: Path)
             `data`, `training`, `tried`, `limits`; any of them may be missing.
         path: of the card.
     """
-    path.write_text(
-        render("MODEL_CARD.md", summary=summary, about=about, explanations=EXPLANATIONS), "utf-8", "backslashreplace"
-    )
+    card = render("MODEL_CARD.md", summary=summary, about=about, explanations=EXPLANATIONS)
+    replace_text(path, card, "backslashreplace")
 
 
 def log_to_tensorboard(results: Results, figures: Mapping[str, Figure], folder: Path) -> None:

@@ -41,6 +41,21 @@ def replacing(path: Path, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]
     sync_folder(path.parent)
 
 
+def replace_text(path: Path, text: str, errors: str = "strict") -> None:
+    """Write a text as UTF-8 to a file that takes the place of `path` whole; line ends stay as they are in it.
+
+    Args:
+        path: the place.
+        text: the content.
+        errors: what becomes of characters that UTF-8 cannot hold, as for `open`.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with replacing(path, "w", encoding="utf-8", errors=errors, newline="") as file:
+        file.write(text)
+
+
 def sync_folder(folder: Path) -> None:
     """Bring the names in a folder to the disk, where the system can."""
     with suppress(OSError):  # Windows opens no folders, and some file systems do not sync them

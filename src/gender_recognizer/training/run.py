@@ -21,6 +21,7 @@ from gender_recognizer.models.calibration import MIN_PICTURES
 from gender_recognizer.models.classifier import GenderClassifier
 from gender_recognizer.models.model_file import describe_checkpoint, find_start, load_classifier
 from gender_recognizer.models.onnx_export import export_onnx
+from gender_recognizer.pictures.writing import replace_text
 from gender_recognizer.training.calibrating import calibrate, fit_scaling
 from gender_recognizer.training.choosing import SaveStart, choose_weights
 from gender_recognizer.training.distillation import load_teacher, teach, teach_mixtures
@@ -208,7 +209,7 @@ def finish(run: Run) -> TrainResult:
     metrics = measure(run, best)
     if run.trainer.is_global_zero:
         log_result(run.settings, run.trainer, run.data, metrics)
-        (run.run_dir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+        replace_text(run.run_dir / "metrics.json", json.dumps(metrics, indent=2) + "\n")
         export(best, run.data.root, metrics)
     return TrainResult(run.run_dir, best, metrics)
 

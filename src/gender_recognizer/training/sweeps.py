@@ -9,6 +9,8 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from gender_recognizer.pictures.writing import replacing
+
 METRICS = ("val/acc", "val/balanced_acc", "test/acc", "test/balanced_acc")
 
 
@@ -46,7 +48,7 @@ def read_results(folder: Path) -> list[dict[str, str]]:
 
 def write_results(rows: list[dict[str, str]], path: Path) -> None:
     """Write the rows as CSV, the reason of a failure in the last column."""
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, _columns(rows), restval="")
         writer.writeheader()
         writer.writerows(rows)
