@@ -10,11 +10,9 @@ from PIL import Image
 
 from gender_recognizer.labelling.labeller import Labeller
 from gender_recognizer.labelling.records import Limits, Record
-from gender_recognizer.labelling.regions import Region, cut_near, find_box, is_smooth, whole, widen
+from gender_recognizer.labelling.regions import MARGINS, Region, cut_near, find_box, is_smooth, whole, widen
 from gender_recognizer.models.predictor import Prediction
 from gender_recognizer.pictures.loading import convert_picture, read_picture
-
-GREY = (127, 127, 127)
 
 
 def picture_with_square(size=(600, 800), box=(200, 260, 500, 560)):
@@ -91,15 +89,16 @@ def test_a_truncated_jpeg_has_no_closer_look():
 
 def test_a_border_makes_a_picture_smaller_and_boxes_stay_in_its_pixels():
     picture = picture_with_square()
-    wide, region = widen(picture)
-    assert wide.pixels.shape == (100, 80, 3)
-    assert tuple(wide.pixels[2, 2]) == tuple(wide.pixels[-3, -3]) == GREY
-    assert find_box(np.array([0, 0, math.log(picture.size[1] / region.height), 0.0]), region, picture.size) == [
-        0,
-        pytest.approx(53, abs=2),
-        600,
-        pytest.approx(747, abs=2),
-    ]
+    borders = widen(picture)
+    assert len(borders) == len(MARGINS)
+    for margin, (wide, region) in zip(MARGINS, borders, strict=True):
+        assert wide.pixels.shape == (100, 80, 3)
+        assert region == pytest.approx((-600 * margin, -800 * margin, 600 * (1 + 2 * margin), 800 * (1 + 2 * margin)))
+        frame = np.array([0, 0, math.log(picture.size[1] / region.height), 0.0])
+        assert find_box(frame, region, picture.size) == [0, pytest.approx(53, abs=2), 600, pytest.approx(747, abs=2)]
+    (continued, _), (plain, _) = borders
+    assert tuple(continued.pixels[2, 2]) == tuple(picture.pixels[0, 0])
+    assert tuple(plain.pixels[2, 2]) == pytest.approx(tuple(picture.pixels.mean(axis=(0, 1))), abs=1)
     assert find_box(frame_of(BOX, picture.size), whole(picture), picture.size) == list(BOX)
 
 
@@ -134,9 +133,29 @@ def test_a_face_larger_than_the_picture_is_found_behind_a_border_and_a_smaller_o
     model = Scripted((NOTHING, 0.1, 0.4), (np.array([0, 0, log_size, 0]), 0.9, 0.9))
     decision = decide(model, picture_with_square())
     assert decision.record.status == status
-    assert tuple(model.seen[1][0, 2, 2]) == GREY
+    assert len(model.seen[1]) == len(MARGINS)
     if status == "labelled":
         assert decision.record.box == [0, 0, 600, 800]
+
+
+@pytest.mark.parametrize(
+    ("scores", "sizes", "status"),
+    [((0.05, 0.6), (0.0, 0.0), "labelled"), ((0.05, 0.5), (0.0, 0.0), "no_face"), ((0.9, 0.9), (0.0, -0.7), "no_face")],
+)
+def test_the_mean_of_what_is_seen_behind_both_borders_counts(scores, sizes, status):
+    class TwoMinded(Scripted):
+        def predict(self, images):
+            if len(images) == 1:
+                return super().predict(images)
+            probabilities = np.array([(0.9, 0.1), (0.3, 0.7)], np.float32)
+            return Prediction(
+                probabilities, np.array([(0, 0, size, 0) for size in sizes], np.float32), np.array(scores)
+            )
+
+    record = decide(TwoMinded((NOTHING, 0.1, 0.4)), picture_with_square()).record
+    assert record.status == status
+    if status == "labelled":
+        assert (record.label, record.probability) == ("female", 0.6)
 
 
 @pytest.mark.parametrize(("score", "label"), [(0.45, "female"), (0.9, "male")])

@@ -147,12 +147,17 @@ class Labeller:
         """Return second looks, by row, that need no second reading; only those that show a face.
 
         A face that does not fill the picture is seen in more of the picture's pixels, unless the model is sure anyway.
-        One that is larger than the picture is found once there is a border around it.
+        One that is larger than the picture is found once there is a border around it; there are two, and the mean of
+        what is seen in both counts.
         """
-        parts = {row: part for row, look in enumerate(looks) if look and (part := _choose_part(look))}
-        pairs = [(read[row][0], picture) for row, (picture, _) in parts.items()]
-        closer = zip(parts, self._look(pairs, [region for _, region in parts.values()]), strict=True)
-        return {row: look for row, look in closer if look and _confirms(look)}
+        parts = [(row, *part) for row, look in enumerate(looks) if look for part in _choose_parts(look)]
+        pairs = [(read[row][0], picture) for row, picture, _ in parts]
+        seen = self._look(pairs, [region for _, _, region in parts])
+        closer: dict[int, Look] = {}
+        for (row, _, _), look in zip(parts, seen, strict=True):
+            if look:
+                closer[row] = _join(closer[row], look) if row in closer else look
+        return {row: look for row, look in closer.items() if _confirms(look)}
 
     def _choose(self, first: Pair, look: Look | None, second: Pair | None, face: Look | None) -> Decision:
         """Return what becomes of a picture, given a look at it and, if it was searched, the face that was found."""
@@ -225,14 +230,24 @@ class Labeller:
         return images[:count]
 
 
-def _choose_part(look: Look) -> tuple[Picture, Region] | None:
-    """Return what to look at after a look at a whole picture, and where it is; None if nothing else would help."""
+def _choose_parts(look: Look) -> list[tuple[Picture, Region]]:
+    """Return what to look at after a look at a whole picture, and where it is; nothing if that would not help."""
     if not look.shows_face():
         return widen(look.picture)
     is_doubtful = look.share < ENOUGH_SHARE and look.probabilities.max() < SURE
     if look.settles() and is_doubtful and not is_smooth(look.picture, look.frame):
-        return cut_near(look.picture, look.frame)
-    return None
+        part = cut_near(look.picture, look.frame)
+        return [part] if part else []
+    return []
+
+
+def _join(first: Look, second: Look) -> Look:
+    """Return the first of two looks at the same face with the mean of what both say."""
+    return first._replace(
+        probabilities=(first.probabilities + second.probabilities) / 2,
+        face_score=(first.face_score + second.face_score) / 2,
+        share=min(first.share, second.share),
+    )
 
 
 def _confirms(look: Look) -> bool:

@@ -15,8 +15,13 @@ NEAR_SCALE = 0.9
 A small face's frame comes out too large in a thumbnail: by 10 % in the median of 540 pictures of FairFace's training
 part with wide surroundings, 0.43 of whose side is the true one."""
 
-MARGIN = 0.25
-"""Width of the border that is laid around a picture in which no face was found, as a share of the picture's side."""
+MARGINS = (0.2, 0.35)
+"""Widths of the two borders in which a picture is seen again where no face was found, as shares of its side.
+
+The first continues the picture's edge, the other has its mean colour. Of 8,000 of FairFace's training pictures, of
+which only the middle 0.7 was left, the first look misses 220 faces. The mean score of both borders finds 187 of them
+without a false face in 546 pictures of cats and scenes, the best single border 175 with one; the mean of both
+probabilities is right on 89 % of them, that of one border on 84 %."""
 
 SMOOTH = 0.25
 """Share of a face's pixels that differ from the mean of their neighbours by a grey value or more, below which the face
@@ -27,8 +32,6 @@ light 12 %; of faces that were seen in strongly blurred backgrounds 88 %."""
 
 DETAILED_SIDE = 200
 """Shorter side of a picture from which on it may show a sharp face that the 100x80 thumbnail does not."""
-
-_BORDER = 127  # mid grey: with black fewer faces are found, with the picture mirrored more cats
 
 
 class Region(NamedTuple):
@@ -67,16 +70,21 @@ def cut_near(picture: Picture, frame: np.ndarray) -> tuple[Picture, Region] | No
     return picture._replace(pixels=pixels, larger=None, content=None, is_face=True), region
 
 
-def widen(picture: Picture) -> tuple[Picture, Region]:
-    """Return a picture with a grey border, within which a face larger than the picture fits, and where that is."""
+def widen(picture: Picture) -> list[tuple[Picture, Region]]:
+    """Return a picture in both borders, within which a face larger than the picture fits, and where that is."""
     height, width = picture.pixels.shape[:2]
-    rows, columns = round(height * MARGIN), round(width * MARGIN)
-    canvas = Image.new("RGB", (width + 2 * columns, height + 2 * rows), (_BORDER,) * 3)
-    canvas.paste(Image.fromarray(picture.pixels), (columns, rows))
-    pixels = to_array(canvas.resize((width, height), Image.Resampling.BILINEAR))
-    x, y = picture.size[0] * columns / width, picture.size[1] * rows / height
-    region = Region(-x, -y, picture.size[0] + 2 * x, picture.size[1] + 2 * y)
-    return picture._replace(pixels=pixels, larger=None, content=None, is_face=True), region
+    wider = []
+    for margin, is_continued in zip(MARGINS, (True, False), strict=True):
+        rows, columns = round(height * margin), round(width * margin)
+        canvas = np.pad(picture.pixels, ((rows, rows), (columns, columns), (0, 0)), "edge")
+        if not is_continued:
+            canvas[:] = picture.pixels.mean(axis=(0, 1))
+            canvas[rows : rows + height, columns : columns + width] = picture.pixels
+        pixels = to_array(Image.fromarray(canvas).resize((width, height), Image.Resampling.BILINEAR))
+        x, y = picture.size[0] * columns / width, picture.size[1] * rows / height
+        region = Region(-x, -y, picture.size[0] + 2 * x, picture.size[1] + 2 * y)
+        wider.append((picture._replace(pixels=pixels, larger=None, content=None, is_face=True), region))
+    return wider
 
 
 def is_smooth(picture: Picture, frame: np.ndarray) -> bool:
