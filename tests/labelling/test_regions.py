@@ -124,8 +124,19 @@ def test_a_closer_look_that_finds_nothing_changes_nothing():
 
 
 def test_a_face_that_fills_the_picture_needs_one_look():
-    model = Scripted((np.array([0, 0, 0.0, 0.0]), 0.9, 0.4))
+    model = Scripted((np.array([0, 0, -0.05, 0.0]), 0.9, 0.4))
     assert decide(model, picture_with_square()).record.label == "female"
+
+
+def test_of_a_face_that_the_edge_cuts_the_mirror_image_counts_where_the_model_is_in_doubt():
+    cut = np.array([0.1, 0, 0.3, 0.0])
+    model = Scripted((cut, 0.9, 0.4), (cut * (-1, 1, 1, 1), 0.8, 0.9))
+    record = decide(model, picture_with_square()).record
+    assert (record.label, record.probability) == ("male", 0.65)
+    assert np.array_equal(model.seen[1], model.seen[0][:, :, ::-1])
+    assert record.box == decide(Scripted((cut, 0.9, 0.1)), picture_with_square()).record.box  # sure: one look
+    unseen = Scripted((cut, 0.5, 0.4), (NOTHING, 0.1, 0.9))
+    assert decide(unseen, picture_with_square()).record.probability == 0.6
 
 
 @pytest.mark.parametrize(("log_size", "status"), [(0.0, "labelled"), (-0.7, "no_face")])
@@ -182,7 +193,7 @@ def test_before_a_face_far_out_of_focus_a_sharp_one_is_searched_for():
     assert not is_smooth(picture_with_square(), NOTHING)
     asked = []
     for second in ((Record("a", box=[1, 2, 3, 4], faces=1), picture_with_square()), (Record("a"), None)):
-        model = Scripted((NOTHING, 0.9, 0.4), (NOTHING, 0.9, 0.9))
+        model = Scripted((NOTHING, 0.9, 0.1), (NOTHING, 0.9, 0.9))
 
         def look_again(rows, second=second):
             asked.append(rows)
@@ -198,6 +209,6 @@ def test_before_a_face_far_out_of_focus_a_sharp_one_is_searched_for():
 def test_a_small_picture_out_of_focus_is_not_searched_for_a_face_that_it_has_no_pixels_for():
     small = convert_picture(Image.linear_gradient("L").convert("RGB").resize((144, 144)))
     assert is_smooth(small, NOTHING)
-    model = Scripted((NOTHING, 0.9, 0.4))
+    model = Scripted((NOTHING, 0.9, 0.1))
     (decision,) = Labeller(model, Limits()).decide([(Record("a"), small)], lambda rows: pytest.fail("searched"))
     assert decision.record.label == "female"

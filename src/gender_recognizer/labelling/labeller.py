@@ -19,10 +19,12 @@ from gender_recognizer.labelling.regions import (
     find_box,
     find_square,
     is_smooth,
+    mirror,
     whole,
     widen,
 )
 from gender_recognizer.models.detector import (
+    CUT_SHARE,
     ENOUGH_SHARE,
     MIN_FAR_SCORE,
     MIN_LOOK_SCORE,
@@ -84,6 +86,10 @@ class Look(NamedTuple):
     def settles(self) -> bool:
         """Return whether it shows a face that is large enough to be the main one."""
         return self.shows_face() and self.share >= MIN_SHARE
+
+    def is_cut_in_doubt(self) -> bool:
+        """Return whether the picture's edge cuts the face, and the model is not sure of its label."""
+        return self.shows_face() and self.share >= CUT_SHARE and self.probabilities.max() < SURE
 
 
 class Labeller:
@@ -148,12 +154,13 @@ class Labeller:
 
         A face that does not fill the picture is seen in more of the picture's pixels, unless the model is sure anyway.
         One that is larger than the picture is found once there is a border around it; there are two, and the mean of
-        what is seen in both counts.
+        what is seen in both counts. Of one that the picture's edge cuts the mirror image counts, too, unless the model
+        is sure.
         """
         parts = [(row, *part) for row, look in enumerate(looks) if look for part in _choose_parts(look)]
         pairs = [(read[row][0], picture) for row, picture, _ in parts]
         seen = self._look(pairs, [region for _, _, region in parts])
-        closer: dict[int, Look] = {}
+        closer = {row: look for row, look in enumerate(looks) if look and look.is_cut_in_doubt()}
         for (row, _, _), look in zip(parts, seen, strict=True):
             if look:
                 closer[row] = _join(closer[row], look) if row in closer else look
@@ -234,6 +241,8 @@ def _choose_parts(look: Look) -> list[tuple[Picture, Region]]:
     """Return what to look at after a look at a whole picture, and where it is; nothing if that would not help."""
     if not look.shows_face():
         return widen(look.picture)
+    if look.is_cut_in_doubt():
+        return [mirror(look.picture)]
     is_doubtful = look.share < ENOUGH_SHARE and look.probabilities.max() < SURE
     if look.settles() and is_doubtful and not is_smooth(look.picture, look.frame):
         part = cut_near(look.picture, look.frame)
@@ -251,9 +260,11 @@ def _join(first: Look, second: Look) -> Look:
 
 
 def _confirms(look: Look) -> bool:
-    """Return whether a second look shows a face: a part of the picture, or one larger than it."""
+    """Return whether a second look shows a face: in a part of the picture, in all of it, or one larger than it."""
     if look.is_part():
         return look.face_score >= MIN_LOOK_SCORE
+    if look.region == whole(look.picture):
+        return look.settles()
     return look.face_score >= MIN_WIDE_SCORE and look.share >= 1
 
 

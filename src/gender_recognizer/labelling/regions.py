@@ -87,6 +87,11 @@ def widen(picture: Picture) -> list[tuple[Picture, Region]]:
     return wider
 
 
+def mirror(picture: Picture) -> tuple[Picture, Region]:
+    """Return the mirror image of a picture, and the region that it shows: all of it."""
+    return picture._replace(pixels=picture.pixels[:, ::-1], larger=None, content=None), whole(picture)
+
+
 def is_smooth(picture: Picture, frame: np.ndarray) -> bool:
     """Return whether the middle of a face in a picture is smooth: sharper ones before it would be the main one.
 
