@@ -151,7 +151,13 @@ def test_a_face_larger_than_the_picture_is_found_behind_a_border_and_a_smaller_o
 
 @pytest.mark.parametrize(
     ("scores", "sizes", "status"),
-    [((0.05, 0.6), (0.0, 0.0), "labelled"), ((0.05, 0.5), (0.0, 0.0), "no_face"), ((0.9, 0.9), (0.0, -0.7), "no_face")],
+    [
+        ((0.05, 0.6), (0.0, 0.0), "labelled"),
+        ((0.05, 0.5), (0.0, 0.0), "no_face"),
+        ((0.9, 0.9), (0.0, -0.6), "labelled"),  # 0.93 of the picture's side, and clearly a face
+        ((0.5, 0.5), (0.0, -0.6), "no_face"),
+        ((0.9, 0.9), (0.0, -1.0), "no_face"),
+    ],
 )
 def test_the_mean_of_what_is_seen_behind_both_borders_counts(scores, sizes, status):
     class TwoMinded(Scripted):

@@ -260,11 +260,13 @@ def _join(first: Look, second: Look) -> Look:
 
 
 def _confirms(look: Look) -> bool:
-    """Return whether a second look shows a face: in a part of the picture, in all of it, or one larger than it."""
+    """Return whether a second look shows a face: in a part of the picture, in all of it, or one that fills it."""
     if look.is_part():
         return look.face_score >= MIN_LOOK_SCORE
     if look.region == whole(look.picture):
         return look.settles()
+    if look.face_score >= MIN_FAR_SCORE:
+        return look.share >= ENOUGH_SHARE
     return look.face_score >= MIN_WIDE_SCORE and look.share >= 1
 
 
