@@ -5,7 +5,7 @@ Every engine, the Python API and the evaluation use the same `Labeller`.
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +27,7 @@ from gender_recognizer.models.detector import (
     CUT_SHARE,
     ENOUGH_SHARE,
     MIN_FAR_SCORE,
+    MIN_HINT_SCORE,
     MIN_LOOK_SCORE,
     MIN_SHARE,
     MIN_WIDE_SCORE,
@@ -86,6 +87,11 @@ class Look(NamedTuple):
     def settles(self) -> bool:
         """Return whether it shows a face that is large enough to be the main one."""
         return self.shows_face() and self.share >= MIN_SHARE
+
+    def hints_at_larger_face(self) -> bool:
+        """Return whether a look within a border makes another one worth its time."""
+        is_wider = self.region.width * self.region.height > math.prod(self.picture.size)
+        return is_wider and self.face_score >= MIN_HINT_SCORE
 
     def is_cut_in_doubt(self) -> bool:
         """Return whether the picture's edge cuts the face, and the model is not sure of its label."""
@@ -157,14 +163,22 @@ class Labeller:
         what is seen in both counts. Of one that the picture's edge cuts the mirror image counts, too, unless the model
         is sure.
         """
-        parts = [(row, *part) for row, look in enumerate(looks) if look for part in _choose_parts(look)]
-        pairs = [(read[row][0], picture) for row, picture, _ in parts]
-        seen = self._look(pairs, [region for _, _, region in parts])
         closer = {row: look for row, look in enumerate(looks) if look and look.is_cut_in_doubt()}
-        for (row, _, _), look in zip(parts, seen, strict=True):
-            if look:
-                closer[row] = _join(closer[row], look) if row in closer else look
+        parts = {row: part for row, look in enumerate(looks) if look and (part := _choose_part(look))}
+        self._join_looks(read, parts, closer)
+        hints = {row for row, look in closer.items() if look.hints_at_larger_face()}
+        wider = {row: widen(look.picture, 1) for row, look in enumerate(looks) if look and row in hints}
+        self._join_looks(read, wider, closer)
         return {row: look for row, look in closer.items() if _confirms(look)}
+
+    def _join_looks(
+        self, read: Sequence[Pair], parts: Mapping[int, tuple[Picture, Region]], looks: dict[int, Look]
+    ) -> None:
+        """Look at parts of pictures, by row, and join what is seen with the looks so far."""
+        pairs = [(read[row][0], picture) for row, (picture, _) in parts.items()]
+        for row, look in zip(parts, self._look(pairs, [region for _, region in parts.values()]), strict=True):
+            if look:
+                looks[row] = _join(looks[row], look) if row in looks else look
 
     def _choose(self, first: Pair, look: Look | None, second: Pair | None, face: Look | None) -> Decision:
         """Return what becomes of a picture, given a look at it and, if it was searched, the face that was found."""
@@ -237,17 +251,16 @@ class Labeller:
         return images[:count]
 
 
-def _choose_parts(look: Look) -> list[tuple[Picture, Region]]:
-    """Return what to look at after a look at a whole picture, and where it is; nothing if that would not help."""
+def _choose_part(look: Look) -> tuple[Picture, Region] | None:
+    """Return what to look at after a look at a whole picture, and where it is; None if nothing else would help."""
     if not look.shows_face():
-        return widen(look.picture)
+        return widen(look.picture, 0)
     if look.is_cut_in_doubt():
-        return [mirror(look.picture)]
+        return mirror(look.picture)
     is_doubtful = look.share < ENOUGH_SHARE and look.probabilities.max() < SURE
     if look.settles() and is_doubtful and not is_smooth(look.picture, look.frame):
-        part = cut_near(look.picture, look.frame)
-        return [part] if part else []
-    return []
+        return cut_near(look.picture, look.frame)
+    return None
 
 
 def _join(first: Look, second: Look) -> Look:

@@ -70,21 +70,18 @@ def cut_near(picture: Picture, frame: np.ndarray) -> tuple[Picture, Region] | No
     return picture._replace(pixels=pixels, larger=None, content=None, is_face=True), region
 
 
-def widen(picture: Picture) -> list[tuple[Picture, Region]]:
-    """Return a picture in both borders, within which a face larger than the picture fits, and where that is."""
+def widen(picture: Picture, border: int) -> tuple[Picture, Region]:
+    """Return a picture in one of `MARGINS`, within which a face larger than the picture fits, and where that is."""
     height, width = picture.pixels.shape[:2]
-    wider = []
-    for margin, is_continued in zip(MARGINS, (True, False), strict=True):
-        rows, columns = round(height * margin), round(width * margin)
-        canvas = np.pad(picture.pixels, ((rows, rows), (columns, columns), (0, 0)), "edge")
-        if not is_continued:
-            canvas[:] = picture.pixels.mean(axis=(0, 1))
-            canvas[rows : rows + height, columns : columns + width] = picture.pixels
-        pixels = to_array(Image.fromarray(canvas).resize((width, height), Image.Resampling.BILINEAR))
-        x, y = picture.size[0] * columns / width, picture.size[1] * rows / height
-        region = Region(-x, -y, picture.size[0] + 2 * x, picture.size[1] + 2 * y)
-        wider.append((picture._replace(pixels=pixels, larger=None, content=None, is_face=True), region))
-    return wider
+    rows, columns = round(height * MARGINS[border]), round(width * MARGINS[border])
+    canvas = np.pad(picture.pixels, ((rows, rows), (columns, columns), (0, 0)), "edge")
+    if border:
+        canvas[:] = picture.pixels.mean(axis=(0, 1))
+        canvas[rows : rows + height, columns : columns + width] = picture.pixels
+    pixels = to_array(Image.fromarray(canvas).resize((width, height), Image.Resampling.BILINEAR))
+    x, y = picture.size[0] * columns / width, picture.size[1] * rows / height
+    region = Region(-x, -y, picture.size[0] + 2 * x, picture.size[1] + 2 * y)
+    return picture._replace(pixels=pixels, larger=None, content=None, is_face=True), region
 
 
 def mirror(picture: Picture) -> tuple[Picture, Region]:
