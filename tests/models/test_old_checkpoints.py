@@ -46,6 +46,39 @@ def test_its_training_goes_on():
     assert module.scaling == (1.0, 0.0)  # training is on logits as they are
 
 
+@pytest.fixture
+def apart(tmp_path):
+    """Save the bundled checkpoint as until commit 0dd805a, when each output of the detector had its own weights."""
+    checkpoint = torch.load(checkpoint_beside(BUNDLED_MODEL), weights_only=True)
+    weights = checkpoint["state_dict"]
+    for name in [name for name in weights if name.startswith("network.look.outputs.")]:
+        for kind, part in enumerate(weights.pop(name).split((1, 4, 1, 10))):
+            weights[name.replace("outputs.", f"outputs.{kind}.")] = part
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    return tmp_path / "old.ckpt"
+
+
+def test_outputs_of_the_detector_are_joined(apart):
+    assert "network.look.outputs.3.1.bias" in torch.load(apart, weights_only=True)["state_dict"]
+    old, new = load_classifier(apart)[0].state_dict(), load_classifier(checkpoint_beside(BUNDLED_MODEL))[0].state_dict()
+    assert old.keys() == new.keys()
+    assert all(torch.equal(old[name], new[name]) for name in new)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda weights: weights.popitem(), lambda weights: weights.update(dict.fromkeys(weights, torch.zeros(3, 3)))],
+)
+def test_outputs_that_cannot_be_joined_are_refused(apart, change):
+    checkpoint = torch.load(apart, weights_only=True)
+    outputs = {name: value for name, value in checkpoint["state_dict"].items() if ".look.outputs." in name}
+    others = {name: value for name, value in checkpoint["state_dict"].items() if name not in outputs}
+    change(outputs)
+    torch.save(checkpoint | {"state_dict": others | outputs}, apart)
+    with pytest.raises(ValueError, match="holds a smallcnn of another version of gender_recognizer"):
+        load_classifier(apart)
+
+
 def test_the_bundled_8_bit_file_comes_from_the_bundled_checkpoint(tmp_path):
     classifier, info = load_classifier(checkpoint_beside(BUNDLED_MODEL))
     export_onnx(classifier, info, tmp_path / "whole.onnx")

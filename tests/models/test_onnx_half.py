@@ -12,18 +12,18 @@ from gender_recognizer.models.predictor import load_predictor
 CLASSES = ["female", "male"]
 
 
+INFO = ModelInfo(tuple(CLASSES), image_size=(64, 64), temperature=1.5)
+
+
 @pytest.fixture
-def exported(tmp_path):
-    """A classifier and its file with 32-bit weights."""
+def classifier():
     torch.manual_seed(0)
-    classifier = GenderClassifier(CLASSES, {"name": "faceres", "pretrained": False, "image_size": [64, 64]})
-    info = ModelInfo(tuple(CLASSES), image_size=(64, 64), temperature=1.5)
-    export_onnx(classifier, info, tmp_path / "model.onnx")
-    return classifier, tmp_path / "model.onnx"
+    return GenderClassifier(CLASSES, {"name": "faceres", "pretrained": False, "image_size": [64, 64]})
 
 
-def test_weights_of_16_bits_halve_the_file_and_say_almost_the_same(exported):
-    classifier, path = exported
+def test_weights_of_16_bits_halve_the_file_and_say_almost_the_same(classifier, tmp_path):
+    path = tmp_path / "model.onnx"
+    export_onnx(classifier, INFO, path)
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
     whole, size = load_predictor(path), path.stat().st_size
     expected = whole.predict(images)
@@ -38,10 +38,10 @@ def test_weights_of_16_bits_halve_the_file_and_say_almost_the_same(exported):
     assert set(kept) == {onnx.TensorProto.FLOAT}
 
 
-def test_weights_too_large_for_16_bits_are_refused(exported):
-    classifier, path = exported
+def test_weights_too_large_for_16_bits_are_refused(classifier, tmp_path):
+    path = tmp_path / "model.onnx"
     with torch.no_grad():
         classifier.network.head[1].weight.fill_(1e6)
-    export_onnx(classifier, ModelInfo(tuple(CLASSES), image_size=(64, 64)), path)
+    export_onnx(classifier, INFO, path)
     with pytest.raises(ValueError, match="too large for 16-bit floats; leave out half=true"):
         halve_onnx(path)

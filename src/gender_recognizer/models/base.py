@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gender_recognizer.models.first_look import join_outputs
 from gender_recognizer.pictures.loading import IMAGE_SIZE
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -77,8 +78,8 @@ class FaceNetwork(nn.Module):
         return [name for name, module in self.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)][-1]
 
     def rename_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return weights that an earlier version saved, under the names they have now."""
-        return weights
+        """Return weights that an earlier version saved, under the names they have now; raises as `join_outputs`."""
+        return join_outputs(weights)
 
 
 class Normalize(nn.Module):

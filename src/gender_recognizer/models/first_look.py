@@ -9,6 +9,7 @@ other two alone 25 %.
 import math
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -46,7 +47,9 @@ _GRIDS = 3
 """Grids of cells in the file: one at every 8, 16 and 32 pixels."""
 
 _OUTPUTS = (1, 4, 1, 10)
-"""Channels of a cell's outputs: face or not, box, object or not, x and y of eyes, nose and corners of the mouth."""
+"""Channels of a cell's outputs: face or not, box, object or not, x and y of eyes, nose and corners of the mouth.
+
+One convolution computes all 16: with each apart, ONNX Runtime would compute 64 and throw 48 away."""
 
 
 class _BlueFirst(nn.Conv2d):
@@ -76,7 +79,7 @@ class FirstLook(nn.Module):
         stages = (nn.Sequential(*(_Separable(*pair) for pair in pairwise(widths))) for widths in _STAGES)
         self.stages = nn.ModuleList(stages)
         self.joins = nn.ModuleList(_Separable(64, 64) for _ in range(3))
-        self.outputs = nn.ModuleList(_Separable(64, channels, relu=False) for channels in _OUTPUTS)
+        self.outputs = _Separable(64, sum(_OUTPUTS), relu=False)
         self._load_weights()
         self.requires_grad_(False)
 
@@ -89,11 +92,12 @@ class FirstLook(nn.Module):
         convolutions = [list(node.input) for node in graph.node if node.op_type == "Conv"]
         count = 2 * _GRIDS  # convolutions of each kind of output, the finest grid first
         trunk, outputs = convolutions[: -count * len(_OUTPUTS)], convolutions[-count * len(_OUTPUTS) :]
-        finest = [entry for start in range(0, len(outputs), count) for entry in outputs[start : start + 2]]
+        finest = list(zip(*(outputs[step::count] for step in (0, 1)), strict=True))
         own = [module for module in self.modules() if isinstance(module, nn.Conv2d)]
-        for module, (_, *names) in zip(own, trunk + finest, strict=True):
-            for parameter, name in zip(module.parameters(), names, strict=True):
-                parameter.data.copy_(torch.from_numpy(arrays[name].copy()))
+        sources = [[entry] for entry in trunk] + [list(kinds) for kinds in zip(*finest, strict=True)]
+        for module, entries in zip(own, sources, strict=True):
+            for place, parameter in enumerate(module.parameters(), start=1):
+                parameter.data.copy_(torch.from_numpy(np.concatenate([arrays[entry[place]] for entry in entries])))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return where the main face is, and the score of being one.
@@ -122,7 +126,7 @@ class FirstLook(nn.Module):
     def _cells(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return scores `(N, cells)`, and centres and logarithms of sizes as in frames, `(N, cells, 3)`."""
         maps = self._maps(functional.pad(images, (0, 0, MARGIN, MARGIN)))
-        face, box, item, points = (output(maps) for output in self.outputs)
+        face, box, item, points = self.outputs(maps).split(_OUTPUTS, dim=1)
         scores = (face.sigmoid() * item.sigmoid()).sqrt().flatten(1)
         height, width = IMAGE_SIZE
         rows, columns = (torch.arange(size, device=maps.device) * CELL for size in maps.shape[2:])
@@ -144,6 +148,20 @@ class FirstLook(nn.Module):
             larger = functional.interpolate(maps, scale_factor=2.0, mode="nearest")
             maps = join(finer + larger[:, :, : finer.shape[2], : finer.shape[3]])
         return maps
+
+
+def join_outputs(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights of a network with a `look`, its outputs joined: each had its own until commit 0dd805a.
+
+    Raises:
+        KeyError: an output is missing.
+        RuntimeError: their shapes do not fit together.
+    """
+    joined = dict(weights)
+    for name in [name for name in weights if name.startswith("look.outputs.0.") and name.count(".") == 4]:
+        parts = [joined.pop(name.replace(".0.", f".{kind}.", 1)) for kind in range(len(_OUTPUTS))]
+        joined[name.replace(".0.", ".", 1)] = torch.cat(parts)
+    return joined
 
 
 def _tint(images: Tensor) -> Tensor:
