@@ -19,6 +19,7 @@ from gender_recognizer.arguments import Overrides, read_arguments
 from gender_recognizer.extras import find_extra, how_to_install, require_packages, was_stopped
 from gender_recognizer.interruption import STOPPED, Interruption
 from gender_recognizer.option_texts import explain, help_text
+from gender_recognizer.pictures.writing import replace_text
 from gender_recognizer.streams import prepare_streams, show
 
 logger = logging.getLogger(__name__)
@@ -253,7 +254,7 @@ def _run_in_sweep(command: Command, config: Any, overrides: Sequence[str], run_d
         return _load(command.objective or command.run)(settings)
     except Exception as error:
         logger.error("this run failed: %s", error, exc_info=not isinstance(error, MISTAKES))
-        (run_dir / "failed.txt").write_text(f"{type(error).__name__}: {error}\n", encoding="utf-8")
+        replace_text(run_dir / "failed.txt", f"{type(error).__name__}: {error}\n", errors="backslashreplace")
         return float("nan")
 
 

@@ -96,7 +96,7 @@ def is_smooth(picture: Picture, frame: np.ndarray) -> bool:
         picture: the whole picture.
         frame: `(4,)`, where the face is, as `framing` describes it.
     """
-    x, y, log_size, log_aspect = (float(value) for value in frame)
+    x, y, log_size, log_aspect = frame.tolist()
     height, width = picture.pixels.shape[:2]
     rows = _span(y, 0.7 * math.exp(log_size), height)
     columns = _span(x, 0.7 * math.exp(log_size - log_aspect), width)
@@ -113,7 +113,7 @@ def _span(centre: float, size: float, length: int) -> slice:
 
 def find_square(frame: np.ndarray, region: Region, scale: float = 1.0) -> Region:
     """Return the square around a frame `(4,)` of a region, enlarged, as `framing` describes frames."""
-    x, y, log_size, log_aspect = (float(value) for value in frame)
+    x, y, log_size, log_aspect = frame.tolist()
     side = scale * math.exp(log_size - log_aspect / 2) * math.sqrt(region.width * region.height)
     left = region.left + (x + 1) / 2 * region.width - side / 2
     return Region(left, region.top + (y + 1) / 2 * region.height - side / 2, side, side)

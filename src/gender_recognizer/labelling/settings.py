@@ -69,7 +69,7 @@ class LabelSettings:
             more often right, latest = the best checkpoint of the newest run.
         outputs: where training runs are, for latest.
         device: auto, cpu, cuda, mps, coreml, directml or openvino, where torch or onnxruntime reaches it.
-        batch_size: pictures that a worker takes at once; null = 32, with faces=crop 4; with engine=ray more.
+        batch_size: pictures that a worker takes at once; null = 48, with faces=crop 4; with engine=ray more.
         num_workers: processes that read, decode and label; null = the number of cores.
         faces: auto = label the main face of each picture, near or far; crop = label each face ("a.jpg#0", "a.jpg#1");
             none = label the whole picture, also one without a face.
