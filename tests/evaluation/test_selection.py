@@ -69,11 +69,18 @@ def test_that_nobody_knows_what_trained_a_model_is_said_everywhere(tmp_path, mov
     assert ">not known</td>" in page
 
 
-def test_a_model_without_a_split_says_that_too_but_the_bundled_one_has_a_card(tmp_path, moved_run):
+def test_a_model_without_a_split_says_that_too_but_the_bundled_ones_have_a_card(tmp_path, moved_run):
     model, root = moved_run
     alone = Path(shutil.copy(model, tmp_path / "alone.onnx"))
     assert "whether these pictures trained it is unknown" in select(tmp_path, root, alone).notes[0]
-    assert select(tmp_path, root, BUNDLED_MODEL).notes == []
+    weights = BUNDLED_MODEL.parent
+    for bundled in (
+        BUNDLED_MODEL,
+        weights / "smallcnn.onnx",
+        weights / "smallcnn.ckpt",
+        weights / "accurate/accurate.onnx",
+    ):
+        assert select(tmp_path, root, bundled).notes == []
 
 
 def test_a_model_without_its_split_on_its_own_folder_is_no_test(tmp_path):

@@ -13,7 +13,7 @@ from gender_recognizer.data.layouts import find_parts
 from gender_recognizer.data.samples import ignored_endings
 from gender_recognizer.data.split import Split, read_split
 from gender_recognizer.evaluation.settings import EvaluateSettings
-from gender_recognizer.models.model_file import ACCURATE_MODEL, BUNDLED_MODEL, ModelInfo
+from gender_recognizer.models.model_file import BUNDLED_MODEL, ModelInfo
 
 SEEN_PARTS = ("train", "validation")
 """Parts of a split whose pictures trained a model or chose among its epochs."""
@@ -158,7 +158,7 @@ def find_split(given: Path | None, model: Path, info: ModelInfo, root: Path) -> 
 
 def _unknown_note(model: Path, info: ModelInfo, root: Path) -> str | None:
     """Return the note for a model without a split; what trained a bundled model is in its card."""
-    if model.resolve() in (BUNDLED_MODEL.resolve(), ACCURATE_MODEL.resolve()):
+    if BUNDLED_MODEL.resolve().parent in model.resolve().parents:
         return None
     if info.training_data in (str(root), str(root.resolve())):
         return (
