@@ -28,6 +28,10 @@ SURE_SCORE = 0.85
 """Score from which on a face is taken for upright, and least one of faces in a turned photograph: parts of a head that
 lies on a side reach 0.76, those of a cat that is turned upside down 0.83."""
 
+_ENOUGH = 0.9
+"""Share of the longer side of a look that is enough where a mean over whole pixels leads there: it takes a tenth of the
+time of resampling."""
+
 _MORE = 1.2
 """How many times as large a photograph must be as at the last look to be worth another one."""
 
@@ -111,12 +115,13 @@ def _with_pixels(photograph: Photograph, longest: int, read: Read) -> Photograph
 
 
 def _shrink(photograph: Photograph, longest: int) -> Photograph:
-    """Return a photograph with no more than `longest` pixels along its longer side."""
-    share = longest / max(photograph.image.size)
-    if share >= 1:
-        return photograph
-    width, height = (max(1, round(side * share)) for side in photograph.image.size)
-    image = photograph.image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    """Return a photograph with `longest` pixels along its longer side, a tenth fewer, or all if it has fewer."""
+    image = photograph.image
+    if (factor := int(max(image.size) / (_ENOUGH * longest))) > 1:
+        image = image.reduce(factor)
+    if (share := longest / max(image.size)) < 1:
+        width, height = (max(1, round(side * share)) for side in image.size)
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
     return photograph._replace(image=image)
 
 
