@@ -191,7 +191,8 @@ class YuNet:
         """Return the faces in a tile, in pixels of the photograph: float32 `(N, 15)`, see `_decode`."""
         width, height = (-(-side // _STEP) * _STEP for side in tile.image.size)
         pixels = np.zeros((1, 3, height, width), np.float32)
-        pixels[0, :, : tile.image.height, : tile.image.width] = np.asarray(tile.image)[..., ::-1].transpose(2, 0, 1)
+        for channel, band in enumerate(reversed(tile.image.split())):  # blue first
+            pixels[0, channel, : tile.image.height, : tile.image.width] = np.asarray(band)
         outputs = iter(self._session.run(self._outputs, {"input": pixels}))
         rows = np.concatenate([_decode(stride, width, *(next(outputs)[0] for _ in range(4))) for stride in _STRIDES])
         rows[:, 1:] += np.tile(np.array(tile.start, np.float32), 7)

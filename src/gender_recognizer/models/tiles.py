@@ -38,7 +38,8 @@ def find_tiles(image: Image.Image) -> Iterator[Tile]:
     for side in LONGEST:
         scale = min(1.0, side / longest)
         width, height = (max(1, round(length * scale)) for length in image.size)
-        scaled = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=3.0)
+        same = (width, height) == image.size
+        scaled = image if same else image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=3.0)
         for top in find_starts(height):
             for left in find_starts(width):
                 part = scaled.crop((left, top, min(left + TILE, width), min(top + TILE, height)))
