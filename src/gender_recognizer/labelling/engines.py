@@ -24,8 +24,8 @@ PICTURES = 48
 """Pictures that a worker takes at once, where each gets one label.
 
 Fewer are slower: reading and the network push each other out of the core's cache. Of FairFace's validation pictures
-each takes 0.62, 0.63, 0.60, 0.59 and 0.58 ms of a core of an AMD EPYC with 16, 32, 48, 64 and 128 at once, which need
-memory."""
+each takes 0.62, 0.63, 0.60, 0.59 and 0.58 ms of a core of an AMD EPYC with 16, 32, 48, 64 and 128 at once. More need
+more memory."""
 
 PATIENCE = 0.1
 """Seconds until who waits for a result looks whether there was a Ctrl-C."""
