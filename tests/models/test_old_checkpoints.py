@@ -67,7 +67,12 @@ def test_outputs_of_the_detector_are_joined(apart):
 
 @pytest.mark.parametrize(
     "change",
-    [lambda weights: weights.popitem(), lambda weights: weights.update(dict.fromkeys(weights, torch.zeros(3, 3)))],
+    [
+        lambda weights: weights.popitem(),
+        lambda weights: weights.update(dict.fromkeys(weights, torch.zeros(3, 3))),
+        lambda weights: weights.update({"network.look.outputs.3.1.bias": torch.zeros(3, 3)}),
+    ],
+    ids=["one is missing", "other shapes", "shapes that cannot be joined"],
 )
 def test_outputs_that_cannot_be_joined_are_refused(apart, change):
     checkpoint = torch.load(apart, weights_only=True)

@@ -92,9 +92,8 @@ class FirstLook(nn.Module):
         convolutions = [list(node.input) for node in graph.node if node.op_type == "Conv"]
         count = 2 * _GRIDS  # convolutions of each kind of output, the finest grid first
         trunk, outputs = convolutions[: -count * len(_OUTPUTS)], convolutions[-count * len(_OUTPUTS) :]
-        finest = list(zip(*(outputs[step::count] for step in (0, 1)), strict=True))
         own = [module for module in self.modules() if isinstance(module, nn.Conv2d)]
-        sources = [[entry] for entry in trunk] + [list(kinds) for kinds in zip(*finest, strict=True)]
+        sources = [*([entry] for entry in trunk), outputs[::count], outputs[1::count]]
         for module, entries in zip(own, sources, strict=True):
             for place, parameter in enumerate(module.parameters(), start=1):
                 parameter.data.copy_(torch.from_numpy(np.concatenate([arrays[entry[place]] for entry in entries])))

@@ -51,7 +51,7 @@ class ResidualBlock(nn.Module):
         self.averages = stride > 1
         self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or channels != out_channels:
-            # No padding is counted, as there is none; counting it, ONNX Runtime takes three times as long.
+            # There is no padding to count; told to count it, ONNX Runtime takes five times as long.
             pool = nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False) if self.averages else nn.Identity()
             self.shortcut = nn.Sequential(pool, ConvNorm(channels, out_channels, 1, relu=False))
 
