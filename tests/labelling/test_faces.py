@@ -3,6 +3,7 @@
 import json
 import time
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,12 @@ from gender_recognizer.labelling.local_engine import LocalEngine
 from gender_recognizer.labelling.reader import Reader
 from gender_recognizer.labelling.records import Limits, Record
 from gender_recognizer.labelling.regions import Region, find_box
+from gender_recognizer.models.detector import YuNet
 from gender_recognizer.models.devices import ChosenModel
+from gender_recognizer.models.face_crops import cut_main_face
 from gender_recognizer.models.model_file import BUNDLED_MODEL, checkpoint_beside
 from gender_recognizer.pictures.listing import Folder
+from gender_recognizer.pictures.loading import read_photograph, read_picture
 
 WOMAN, MAN = PROJECT / "data/sample/female/001.jpg", PROJECT / "data/sample/male/001.jpg"
 
@@ -103,8 +107,14 @@ def test_a_far_face_of_few_pixels_is_too_small():
     assert record.label is None
 
 
-def test_a_file_that_is_gone_at_the_second_look_is_failed(tmp_path, monkeypatch):
-    photograph((WOMAN, 70, 300, 200)).save(tmp_path / "a.png")
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+@pytest.mark.parametrize(
+    ("side", "status", "reason"), [(190, "labelled", None), (50, "failed", "No such file or directory")]
+)
+def test_a_file_is_opened_again_only_for_a_face_too_small_for_what_is_at_hand(
+    tmp_path, monkeypatch, name, side, status, reason
+):
+    photograph((WOMAN, side, 300, 200), size=(1200, 900)).save(tmp_path / name)
     read = Reader.read
 
     def read_once(self, file, content=None):
@@ -113,8 +123,30 @@ def test_a_file_that_is_gone_at_the_second_look_is_failed(tmp_path, monkeypatch)
         return pairs
 
     monkeypatch.setattr(Reader, "read", read_once)
-    record = Recognizer(num_threads=1).label(tmp_path / "a.png")
-    assert (record.status, record.reason) == ("failed", "No such file or directory")
+    record = Recognizer(num_threads=1).label(tmp_path / name)
+    assert (record.status, record.reason) == (status, reason)
+    assert record.size > 0
+
+
+@pytest.mark.parametrize("side", [190, 50])
+@pytest.mark.parametrize("format_", ["JPEG", "PNG"])
+def test_what_is_at_hand_of_a_photograph_shows_the_face_that_all_of_it_shows(recognizer, side, format_):
+    file = BytesIO()
+    photograph((MAN, side, 500, 300), size=(1200, 900)).save(file, format_, quality=95)
+    picture = read_picture(BytesIO(file.getvalue()))
+    assert picture.as_photograph().image.size == (600, 450)  # half of it
+    asked = []
+
+    def read(longest):
+        asked.append(longest)
+        return read_photograph(BytesIO(file.getvalue()), longest)
+
+    face, box, count = cut_main_face(YuNet(), read, at_hand=picture.as_photograph())
+    assert bool(asked) == (side == 50)
+    other, other_box, other_count = cut_main_face(YuNet(), lambda longest: read_photograph(BytesIO(file.getvalue())))
+    assert (count, other_count) == (1, 1)
+    assert np.abs(np.subtract(box, other_box)).max() < 0.1 * side
+    assert np.abs(face.pixels.astype(int) - other.pixels).mean() < 10
 
 
 def test_boxes_of_frames_are_squares_within_the_picture():
@@ -177,10 +209,10 @@ def test_a_model_that_is_loaded_here_finds_the_same(folder):
 def test_a_file_that_takes_too_long_at_the_second_look_is_failed_alone(folder, monkeypatch, name):
     again = Reader.read_again
 
-    def slow(self, file, content=None):
+    def slow(self, file, *arguments):
         if file.name == "none.jpg":
             time.sleep(60)
-        return again(self, file, content)
+        return again(self, file, *arguments)
 
     monkeypatch.setattr(Reader, "read_again", slow)  # the workers are forks of this process
     engine = LocalEngine(ChosenModel(BUNDLED_MODEL.with_name(name), "cpu", ""), Limits(max_seconds=3), 1, 8)

@@ -180,7 +180,7 @@ def test_what_is_hardly_a_face_behind_a_border_gives_way_to_a_smaller_face(score
     smaller = picture_with_square()._replace(is_face=True)
     labeller = Labeller(model, Limits())
     (decision,) = labeller.decide(
-        [(Record("a"), picture_with_square())], lambda rows: [(Record("b"), smaller)] * len(rows)
+        [(Record("a"), picture_with_square())], lambda rows, first: [(Record("b"), smaller)] * len(rows)
     )
     assert decision.record.label == label
 
@@ -199,8 +199,9 @@ def test_before_a_face_far_out_of_focus_a_sharp_one_is_searched_for():
     for second in ((Record("a", box=[1, 2, 3, 4], faces=1), picture_with_square()), (Record("a"), None)):
         model = Scripted((NOTHING, 0.9, 0.1), (NOTHING, 0.9, 0.9))
 
-        def look_again(rows, second=second):
+        def look_again(rows, first, second=second):
             asked.append(rows)
+            assert [picture for _, picture in first] == [blurred]
             return [second]
 
         (decision,) = Labeller(model, Limits()).decide([(Record("a"), blurred)], look_again)
@@ -214,5 +215,5 @@ def test_a_small_picture_out_of_focus_is_not_searched_for_a_face_that_it_has_no_
     small = convert_picture(Image.linear_gradient("L").convert("RGB").resize((144, 144)))
     assert is_smooth(small, NOTHING)
     model = Scripted((NOTHING, 0.9, 0.1))
-    (decision,) = Labeller(model, Limits()).decide([(Record("a"), small)], lambda rows: pytest.fail("searched"))
+    (decision,) = Labeller(model, Limits()).decide([(Record("a"), small)], lambda rows, first: pytest.fail("searched"))
     assert decision.record.label == "female"

@@ -221,7 +221,8 @@ def test_another_detector_can_be_given():
     assert [record.box for record in records] == [[55, 105, 265, 315], [375, 105, 585, 315]]
     assert [(record.face, record.faces) for record in records] == [(0, 2), (1, 2)]
     reader = Reader(Limits(), Halves())
-    record, picture = reader.convert_again(Record("a"), photograph(*TWO))
+    (first,) = Reader(Limits()).convert(Record("a"), photograph(*TWO))
+    record, picture = reader.convert_again(first, photograph(*TWO))
     assert (record.faces, record.box) == (2, [55, 105, 265, 315])
     assert picture.is_face
 

@@ -19,14 +19,30 @@ def content(size, format_, **options):
 
 
 @pytest.mark.parametrize("format_", ["JPEG", "PNG"])
-@pytest.mark.parametrize("size", [(330, 410), (640, 480), (1300, 900), (2000, 2600)])
-def test_of_a_large_picture_two_to_four_times_the_pixels_are_kept_each_way(format_, size):
+@pytest.mark.parametrize("size", [(330, 410), (640, 480), (1300, 900), (2000, 2600), (2400, 400), (400, 2400)])
+def test_of_a_large_picture_some_pixels_more_are_kept_as_wide_as_high(format_, size):
     picture = read_picture(content(size, format_))
     width, height = picture.larger.size
     assert min(width / 80, height / 100) >= 1.9
-    assert min(width / 80, height / 100) <= 6
+    assert min(width / 80, height / 100) <= 8
+    assert width / size[0] == pytest.approx(height / size[1], rel=0.01)
+    assert picture.as_photograph().size == size
     small = np.asarray(picture.larger.resize((80, 100), Image.Resampling.BOX)).astype(int)
     assert np.abs(small - picture.pixels).max() <= 6
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG"])
+@pytest.mark.parametrize("size", [(800, 640), (1155, 866), (1600, 1200), (4000, 3000)])
+def test_of_a_photograph_wider_than_high_enough_is_kept_to_search_it(format_, size):
+    picture = read_picture(content(size, format_))
+    assert 400 <= picture.larger.width <= 800
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+def test_of_a_very_long_strip_nothing_more_is_kept(mode):
+    file = BytesIO()
+    Image.new(mode, (9000, 300)).save(file, "PNG")
+    assert read_picture(BytesIO(file.getvalue())).as_photograph() is None
 
 
 @pytest.mark.parametrize("size", [(80, 100), (100, 110)])

@@ -70,7 +70,7 @@ def decide(labeller: Labeller, paths: Sequence[Path]) -> Iterator[Decision]:
             batch = files[start : start + _BATCH]
             pairs = [pair for read in threads.map(reader.read, batch) for pair in read]
 
-            def look_again(rows: list[int], batch: list[File] = batch) -> list[Pair]:
-                return list(threads.map(reader.read_again, [batch[row] for row in rows]))
+            def look_again(rows: list[int], first: list[Pair], batch: list[File] = batch) -> list[Pair]:
+                return list(threads.map(reader.read_again, [batch[row] for row in rows], first))
 
             yield from labeller.decide(pairs, look_again)

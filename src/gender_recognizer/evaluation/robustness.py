@@ -156,9 +156,9 @@ def _is_right(predictor: Predictor, paths: Sequence[Path], targets: np.ndarray, 
         rows = range(len(labels), len(labels) + len(block))
         pairs = [(Record(""), picture) for picture in block]
 
-        def look_again(places: list[int], rows: range = rows) -> list[Pair]:
-            again = ((Record(""), _changed(paths, rows[place], name)) for place in places)
-            return [labeller.reader.convert_again(record, image) for record, image in again]
+        def look_again(places: list[int], first: list[Pair], rows: range = rows) -> list[Pair]:
+            images = (_changed(paths, rows[place], name) for place in places)
+            return [labeller.reader.convert_again(*again) for again in zip(first, images, strict=True)]
 
         labels += [record.label for record in labeller.label_pictures(pairs, look_again)]
     wanted = [predictor.info.classes[target] for target in targets]

@@ -38,8 +38,8 @@ from gender_recognizer.models.detector import (
 from gender_recognizer.models.predictor import Predictor
 from gender_recognizer.pictures.loading import Picture
 
-LookAgain = Callable[[list[int]], list[Pair]]
-"""Returns the main faces of pictures, which are read again: `Reader.read_again` of those with these numbers."""
+LookAgain = Callable[[list[int], list[Pair]], list[Pair]]
+"""Returns the main faces of pictures, of which it is given the numbers and what was read: `Reader.read_again`."""
 
 
 class Decision(NamedTuple):
@@ -130,24 +130,25 @@ class Labeller:
 
         Args:
             read: the pictures.
-            look_again: reads those with these numbers again; None where there is nothing more to read.
+            look_again: reads some of them again; None where there is nothing more to read.
         """
         looks = self._look(read)
         closer = self._look_closer(read, looks) if self._looks else {}
-        rows = [row for row, look in enumerate(looks) if self._is_to_search(closer.get(row, look))]
-        again = dict(zip(rows, look_again(rows) if rows and look_again else [], strict=False))
+        rows = [row for row, look in enumerate(looks) if look and self._is_far(closer.get(row, look))]
+        found = look_again(rows, [read[row] for row in rows]) if rows and look_again else []
+        again = dict(zip(rows, found, strict=False))
         faces = dict(zip(again, self._look(list(again.values())), strict=True))
         return [
             self._choose(pair, closer.get(row, look), again.get(row), faces.get(row))
             for row, (pair, look) in enumerate(zip(read, looks, strict=True))
         ]
 
-    def _is_to_search(self, look: Look | None) -> bool:
+    def _is_far(self, look: Look) -> bool:
         """Return whether a photograph must be searched for its face, after the last look at it or a part of it.
 
         There may be a sharp one before a blurred one, and what seems larger than the picture may be no face.
         """
-        if not self._looks or look is None or look.is_part():
+        if not self._looks or look.is_part():
             return False
         if look.share >= 1 and look.region != whole(look.picture):
             return look.face_score < MIN_FAR_SCORE

@@ -34,9 +34,10 @@ def start(
 
 
 class Again(NamedTuple):
-    """A file that is to be read again, for its main face."""
+    """A file that is to be read again, for its main face, and what was read of it before."""
 
     file: File
+    first: Pair
 
 
 class _InTurn:
@@ -117,8 +118,8 @@ class LocalEngine:
         if self._labeller is None:
             return self._crew.ask(files, _fail)
 
-        def look_again(rows: list[int]) -> list[Pair]:
-            return self._read([Again(files[row]) for row in rows])
+        def look_again(rows: list[int], first: list[Pair]) -> list[Pair]:
+            return self._read([Again(files[row], pair) for row, pair in zip(rows, first, strict=True)])
 
         return self._labeller.label_pictures(self._read(files), look_again)
 
@@ -166,7 +167,7 @@ def _read_again(reader: Reader, fetch: Fetch, batch: list[Again], note: Callable
     pairs = []
     for position, (file, content) in enumerate(fetch([again.file for again in batch])):
         note(position)
-        pairs.append(reader.read_again(file, content))
+        pairs.append(reader.read_again(file, batch[position].first, content))
         note(-1)
     return pairs
 
@@ -179,8 +180,9 @@ def _start_labelling(
     read, _ = _start_reading(limits, labeller.reader.detector, fetch, labeller.reader.image_size)
 
     def label(batch: list[Any], note: Callable[[int], None]) -> list[Any]:
-        def look_again(rows: list[int]) -> list[Pair]:
-            return read([Again(batch[row]) for row in rows], lambda place: note(rows[place] if place >= 0 else -1))
+        def look_again(rows: list[int], first: list[Pair]) -> list[Pair]:
+            again = [Again(batch[row], pair) for row, pair in zip(rows, first, strict=True)]
+            return read(again, lambda place: note(rows[place] if place >= 0 else -1))
 
         return labeller.label_pictures(read(batch, note), look_again)
 

@@ -1,7 +1,9 @@
 """Read files: the picture in each, or the faces in it."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import cache
 from io import BytesIO
 from typing import BinaryIO
 
@@ -46,9 +48,28 @@ class Reader:
         """
         return self._open(file, content, self._decode)
 
-    def read_again(self, file: File, content: bytes | None = None) -> Pair:
-        """Return the main face of the photograph in a file, which is searched for at the sizes that it takes."""
-        return self._open(file, content, lambda record, stream: [self._cut_main(record, self._reading(stream))])[0]
+    def read_again(self, file: File, first: Pair, content: bytes | None = None) -> Pair:
+        """Return the main face of the photograph in a file, which is searched for at the sizes that it takes.
+
+        The search begins with what is at hand of the photograph; the file is opened only if that is not enough.
+
+        Args:
+            file: what to read.
+            first: what `read` returned.
+            content: the file's content, if it was read already.
+        """
+        record, picture = replace(first[0], reason=file.problem), first[1]
+        if file.problem or picture is None:
+            return record, None
+        with ExitStack() as opened:
+
+            @cache
+            def stream() -> BinaryIO:
+                if content is not None:
+                    return BytesIO(content)
+                return opened.enter_context(open_regular(file.path, self.limits.max_file_size)[0])
+
+            return _guard(record, lambda: [self._cut_main(record, self._reading(stream), picture)])[0]
 
     def convert(self, record: Record, image: Image.Image) -> list[Pair]:
         """Return an opened Pillow image, or its faces."""
@@ -56,9 +77,12 @@ class Reader:
             return _guard(record, lambda: self._cut(record, lambda longest: convert_photograph(image)))
         return _guard(record, lambda: [(record, convert_picture(image, self.image_size))])
 
-    def convert_again(self, record: Record, image: Image.Image) -> Pair:
-        """Return the main face of an opened Pillow image."""
-        return _guard(record, lambda: [self._cut_main(record, lambda longest: convert_photograph(image))])[0]
+    def convert_again(self, first: Pair, image: Image.Image) -> Pair:
+        """Return the main face of an opened Pillow image, of which `convert` returned the first look."""
+        record, picture = replace(first[0]), first[1]
+        if picture is None:
+            return record, None
+        return _guard(record, lambda: [self._cut_main(record, lambda longest: convert_photograph(image), picture)])[0]
 
     def _open(self, file: File, content: bytes | None, decode: Callable[[Record, BinaryIO], list[Pair]]) -> list[Pair]:
         record = Record(file.name, reason=file.problem, size=file.size, modified=file.modified)
@@ -77,14 +101,15 @@ class Reader:
 
     def _decode(self, record: Record, file: BinaryIO) -> list[Pair]:
         if self.limits.faces == "crop":
-            return self._cut(record, self._reading(file))
+            return self._cut(record, self._reading(lambda: file))
         return [(record, self._read(file))]
 
     def _read(self, file: BinaryIO) -> Picture:
         return read_picture(file, self.limits.max_pixels, self.limits.allow_truncated, self.image_size)
 
-    def _reading(self, file: BinaryIO) -> Read:
+    def _reading(self, stream: Callable[[], BinaryIO]) -> Read:
         def read(longest: int | None) -> Photograph:
+            file = stream()
             file.seek(0)
             return read_photograph(file, longest, self.limits.max_pixels, self.limits.allow_truncated)
 
@@ -100,8 +125,8 @@ class Reader:
             for face, (picture, box) in enumerate(zip(pictures, boxes, strict=True))
         ]
 
-    def _cut_main(self, record: Record, read: Read) -> Pair:
-        found = cut_main_face(self.detector, read, self.image_size)
+    def _cut_main(self, record: Record, read: Read, picture: Picture) -> Pair:
+        found = cut_main_face(self.detector, read, self.image_size, picture.as_photograph())
         if found is None:
             return without_face(record), None
         picture, record.box, record.faces = found

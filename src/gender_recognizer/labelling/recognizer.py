@@ -220,17 +220,19 @@ class Recognizer(Generic[One]):
         """Return what becomes of pictures; `over` is `map`, or one that reads several at once."""
         sources = [_to_source(picture) for picture in pictures]
         pairs = [pair for read in over(self._read, sources) for pair in read]
-        return self._labeller.decide(pairs, lambda rows: list(over(self._read_again, [sources[row] for row in rows])))
+
+        def look_again(rows: list[int], first: list[Pair]) -> list[Pair]:
+            return list(over(self._read_again, [sources[row] for row in rows], first))
+
+        return self._labeller.decide(pairs, look_again)
 
     def _read(self, source: File | Image.Image) -> list[Pair]:
         reader = self._labeller.reader
         return reader.read(source) if isinstance(source, File) else reader.convert(_new_record(source), source)
 
-    def _read_again(self, source: File | Image.Image) -> Pair:
+    def _read_again(self, source: File | Image.Image, first: Pair) -> Pair:
         reader = self._labeller.reader
-        if isinstance(source, File):
-            return reader.read_again(source)
-        return reader.convert_again(_new_record(source), source)
+        return reader.read_again(source, first) if isinstance(source, File) else reader.convert_again(first, source)
 
 
 def _refuse_unknown(limits: Mapping[str, Any]) -> None:

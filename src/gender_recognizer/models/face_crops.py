@@ -29,8 +29,7 @@ SURE_SCORE = 0.85
 lies on a side reach 0.76, those of a cat that is turned upside down 0.83."""
 
 _ENOUGH = 0.9
-"""Share of the longer side of a look that is enough where a mean over whole pixels leads there: it takes a tenth of the
-time of resampling."""
+"""Share of the longer side of a look that is enough where no resampling, and no second reading, leads there."""
 
 _MORE = 1.2
 """How many times as large a photograph must be as at the last look to be worth another one."""
@@ -60,18 +59,22 @@ def cut_faces(
 
 
 def cut_main_face(
-    detector: Detector, read: Read, image_size: tuple[int, int] = IMAGE_SIZE
+    detector: Detector, read: Read, image_size: tuple[int, int] = IMAGE_SIZE, at_hand: Photograph | None = None
 ) -> tuple[Picture, list[int], int] | None:
     """Return the main face of a photograph as a picture, its box, and how many faces were found; None without a face.
 
-    The picture has `image_size` (height, width).
-
     It looks from coarse to fine, and stops as soon as it finds a face: smaller ones would not be the main one.
+
+    Args:
+        detector: finds the faces.
+        read: reads the photograph at the sizes that it takes.
+        image_size: height and width of the picture.
+        at_hand: the photograph, as far as it was read before.
 
     Raises:
         ValueError: the photograph cannot be read.
     """
-    photograph, faces = _search(detector, read)
+    photograph, faces = _search(detector, read, at_hand)
     if not faces:
         return None
     face = choose_main(photograph, faces)
@@ -81,12 +84,12 @@ def cut_main_face(
     return cut_face(photograph, face, image_size), face.box(photograph.size), len(faces)
 
 
-def _search(detector: Detector, read: Read) -> tuple[Photograph, list[Face]]:
+def _search(detector: Detector, read: Read, photograph: Photograph | None) -> tuple[Photograph, list[Face]]:
     """Return the faces at the first size of a photograph that shows any, and the photograph as far as it was decoded.
 
     Heads that lie on a side are searched for before small ones: in the large tiles they would be missed, too.
     """
-    photograph = read(LOOKS[0])
+    photograph = photograph or read(LOOKS[0])
     for longest in LOOKS:
         photograph = _with_pixels(photograph, longest, read)
         if faces := _find_sure(detector, _shrink(photograph, longest)):
@@ -109,9 +112,9 @@ def _find_sure(detector: Detector, photograph: Photograph) -> list[Face]:
 
 
 def _with_pixels(photograph: Photograph, longest: int, read: Read) -> Photograph:
-    """Return a photograph with `longest` pixels along its longer side, or all; it is read again if need be."""
+    """Return a photograph with enough pixels for a look at `longest`, or all; it is read again if need be."""
     had, all_of_them = max(photograph.image.size), max(photograph.size)
-    return photograph if had >= min(longest, all_of_them) else read(longest)
+    return photograph if had >= min(_ENOUGH * longest, all_of_them) else read(longest)
 
 
 def _shrink(photograph: Photograph, longest: int) -> Photograph:
@@ -183,12 +186,13 @@ def cut_face(photograph: Photograph, face: Face, image_size: tuple[int, int] = I
         left, top, reach = round(x - 0.75 * side), round(y - 0.75 * side), round(1.5 * side)
         image = image.crop((left, top, left + reach, top + reach)).reduce(factor)
         x, y, side = (x - left) / factor, (y - top) / factor, side / factor
+    finer = 2 if side > min(image_size) else 1  # a mean over 2 x 2 pixels, where the face shrinks
+    columns, lines = finer * width, finer * height
     across, down = side * math.cos(face.tilt), side * math.sin(face.tilt)
-    step_x, step_y = (across / (2 * width), down / (2 * width)), (-down / (2 * height), across / (2 * height))
+    step_x, step_y = (across / columns, down / columns), (-down / lines, across / lines)
     start = x - (across - down) / 2, y - (across + down) / 2
     rows = [(*steps, first) for *steps, first in zip(step_x, step_y, start, strict=True)]
-    doubled = (2 * width, 2 * height)
-    upright = image.transform(doubled, Image.Transform.AFFINE, rows[0] + rows[1], Image.Resampling.BILINEAR)
-    pixels = np.asarray(upright.reduce(2))
+    upright = image.transform((columns, lines), Image.Transform.AFFINE, rows[0] + rows[1], Image.Resampling.BILINEAR)
+    pixels = np.asarray(upright.reduce(finer))
     length = round(face.side)
     return Picture(pixels, (length, length), photograph.pages, photograph.truncated, is_face=True)

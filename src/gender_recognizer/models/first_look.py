@@ -9,12 +9,11 @@ other two alone 25 %.
 import math
 from itertools import pairwise
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gender_recognizer.models.detector import MIN_LOOK_SCORE, WEIGHTS
+from gender_recognizer.models.detector import MIN_LOOK_SCORE, OUTPUTS, WEIGHTS
 from gender_recognizer.pictures.loading import IMAGE_SIZE
 
 CELL = 8
@@ -43,13 +42,8 @@ _COLOURFUL = 8.0
 _STAGES = ((16, 16, 32), (32, 32, 64), (64, 64, 64), (64, 64, 64), (64, 64, 64))
 """Channels of the convolutions of each stage; each but the second begins at half the size of the one before."""
 
-_GRIDS = 3
-"""Grids of cells in the file: one at every 8, 16 and 32 pixels."""
-
-_OUTPUTS = (1, 4, 1, 10)
-"""Channels of a cell's outputs: face or not, box, object or not, x and y of eyes, nose and corners of the mouth.
-
-One convolution computes all 16: with each apart, ONNX Runtime would compute 64 and throw 48 away."""
+_OTHERS = 4
+"""Convolutions at the end of the file that are not used: those of the outputs of the two coarser grids."""
 
 
 class _BlueFirst(nn.Conv2d):
@@ -79,7 +73,7 @@ class FirstLook(nn.Module):
         stages = (nn.Sequential(*(_Separable(*pair) for pair in pairwise(widths))) for widths in _STAGES)
         self.stages = nn.ModuleList(stages)
         self.joins = nn.ModuleList(_Separable(64, 64) for _ in range(3))
-        self.outputs = _Separable(64, sum(_OUTPUTS), relu=False)
+        self.outputs = _Separable(64, sum(OUTPUTS), relu=False)
         self._load_weights()
         self.requires_grad_(False)
 
@@ -89,14 +83,11 @@ class FirstLook(nn.Module):
 
         graph = onnx.load(WEIGHTS).graph
         arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
-        convolutions = [list(node.input) for node in graph.node if node.op_type == "Conv"]
-        count = 2 * _GRIDS  # convolutions of each kind of output, the finest grid first
-        trunk, outputs = convolutions[: -count * len(_OUTPUTS)], convolutions[-count * len(_OUTPUTS) :]
+        sources = [node.input[1:] for node in graph.node if node.op_type == "Conv"][:-_OTHERS]
         own = [module for module in self.modules() if isinstance(module, nn.Conv2d)]
-        sources = [*([entry] for entry in trunk), outputs[::count], outputs[1::count]]
-        for module, entries in zip(own, sources, strict=True):
-            for place, parameter in enumerate(module.parameters(), start=1):
-                parameter.data.copy_(torch.from_numpy(np.concatenate([arrays[entry[place]] for entry in entries])))
+        for module, names in zip(own, sources, strict=True):
+            for parameter, name in zip(module.parameters(), names, strict=True):
+                parameter.data.copy_(torch.from_numpy(arrays[name].copy()))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return where the main face is, and the score of being one.
@@ -125,7 +116,7 @@ class FirstLook(nn.Module):
     def _cells(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return scores `(N, cells)`, and centres and logarithms of sizes as in frames, `(N, cells, 3)`."""
         maps = self._maps(functional.pad(images, (0, 0, MARGIN, MARGIN)))
-        face, box, item, points = self.outputs(maps).split(_OUTPUTS, dim=1)
+        face, box, item, points = self.outputs(maps).split(OUTPUTS, dim=1)
         scores = (face.sigmoid() * item.sigmoid()).sqrt().flatten(1)
         height, width = IMAGE_SIZE
         rows, columns = (torch.arange(size, device=maps.device) * CELL for size in maps.shape[2:])
@@ -158,7 +149,7 @@ def join_outputs(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """
     joined = dict(weights)
     for name in [name for name in weights if name.startswith("look.outputs.0.") and name.count(".") == 4]:
-        parts = [joined.pop(name.replace(".0.", f".{kind}.", 1)) for kind in range(len(_OUTPUTS))]
+        parts = [joined.pop(name.replace(".0.", f".{kind}.", 1)) for kind in range(len(OUTPUTS))]
         joined[name.replace(".0.", ".", 1)] = torch.cat(parts)
     return joined
 

@@ -56,30 +56,41 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return whole
 
 
-def shrink_to_rgb(image: Image.Image, size: tuple[int, int], factor: int = 1) -> tuple[Image.Image, Image.Image]:
-    """Return the picture resized to `size` (width, height) in 8-bit RGB, and reduced by whole numbers before that.
-
-    A large picture is never converted whole: its parts are reduced before they are put together.
+def shrink_to_rgb(
+    image: Image.Image, size: tuple[int, int], factor: int = 1, extent: tuple[float, float] | None = None
+) -> Image.Image:
+    """Return the picture resized to `size` (width, height) in 8-bit RGB, by whole numbers first.
 
     Args:
         image: the picture.
         size: width and height.
         factor: by which it is reduced at least.
+        extent: width and height of what it shows, if its last column and row show less than the others.
 
     Raises:
         ValueError: the range of its values is unknown, and so what is white.
     """
-    width, height = image.size
     across, down = (
         factor * (int(length / side / factor / _GAP) or 1) for length, side in zip(image.size, size, strict=True)
     )
-    if _is_rgb(image) or width * height <= PART:
-        rgb = to_rgb(image)
-        reduced = rgb if across == down == 1 else rgb.reduce((across, down))
-    else:
-        reduced = _reduce_parts(image, (across, down))
+    width, height = extent or image.size
     box = (0, 0, width / across, height / down)
-    return reduced.resize(size, Image.Resampling.BILINEAR, box), reduced
+    return reduce_to_rgb(image, (across, down)).resize(size, Image.Resampling.BILINEAR, box)
+
+
+def reduce_to_rgb(image: Image.Image, factors: tuple[int, int]) -> Image.Image:
+    """Return the picture in 8-bit RGB, reduced by whole numbers across and down.
+
+    A large picture is never converted whole: its parts are reduced before they are put together.
+
+    Raises:
+        ValueError: the range of its values is unknown, and so what is white.
+    """
+    if factors == (1, 1):
+        return to_rgb(image)
+    if _is_rgb(image) or image.width * image.height <= PART:
+        return to_rgb(image).reduce(factors)
+    return _reduce_parts(image, factors)
 
 
 def _reduce_parts(image: Image.Image, factors: tuple[int, int]) -> Image.Image:

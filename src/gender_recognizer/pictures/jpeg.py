@@ -13,7 +13,8 @@ from simplejpeg import decode_jpeg
 
 from gender_recognizer.pictures.jpeg_segments import FEW_SCANS
 
-_SHRINKS = (8, 4, 2)
+SHRINKS = (8, 4, 2)
+"""By what libjpeg shrinks in decoding."""
 
 _SEGMENT = struct.Struct(">BH")  # marker, length
 _FRAME = struct.Struct(">HHB")  # height, width, components
@@ -44,6 +45,12 @@ def read_plain_header(content: bytes) -> tuple[int, int] | None:
     return None
 
 
+def choose_shrink(size: tuple[int, int], target: tuple[int, int]) -> int:
+    """Return by how much a JPEG of this width and height is shrunk in decoding, so that it is not below the target."""
+    scale = min(size[0] // target[0], size[1] // target[1])
+    return next((shrink for shrink in SHRINKS if scale >= shrink), 1)
+
+
 def decode_shrunk(content: bytes, size: tuple[int, int], target: tuple[int, int]) -> Image.Image | None:
     """Return the picture in a colour JPEG, mode RGB, at the size that Pillow's `draft` chooses for `target`, or None.
 
@@ -52,8 +59,7 @@ def decode_shrunk(content: bytes, size: tuple[int, int], target: tuple[int, int]
         size: width and height of the picture.
         target: width and height, both of which the shrunk picture has at least.
     """
-    scale = min(size[0] // target[0], size[1] // target[1])
-    shrink = next((shrink for shrink in _SHRINKS if scale >= shrink), 1)
+    shrink = choose_shrink(size, target)
     width, height = (-(-side // shrink) for side in size)
     try:
         buffer = _buffer(width * height * 4)

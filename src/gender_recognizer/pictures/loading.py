@@ -27,9 +27,11 @@ from gender_recognizer.pictures.orientation import load_orientation, turn
 from gender_recognizer.pictures.pages import count_pages
 from gender_recognizer.pictures.shrinking import has_more, plan_decoding, shrink, to_array
 
-LOADER_VERSION = 3
-COMPATIBLE_VERSIONS = {3: (1, 2)}
+LOADER_VERSION = 4
+COMPATIBLE_VERSIONS = {4: (1, 2, 3)}
 """For a version, the earlier ones whose models it takes, because the pictures that models learn from are the same.
+
+4 differs from 3 by rounding, in pictures of eight times or more the height and width that is asked for.
 
 3 differs from 2 by rounding, in JPEGs of four times or more the height and width that is asked for.
 
@@ -72,7 +74,7 @@ class Picture(NamedTuple):
         pages: how many pages or frames the file has, `MAX_PAGES` if that many or more; `pixels` show the first.
         truncated: whether the file ends too early; then the missing part is grey.
         is_face: whether `pixels` show not the whole, but what was cut out around a face.
-        larger: the same in RGB with more pixels, up to about four times as high and wide, if they were at hand.
+        larger: the same in RGB with more pixels, if they were at hand: of photographs 400 or more a side.
         content: of the file, a JPEG that was decoded at half its size and has more pixels.
     """
 
@@ -89,6 +91,10 @@ class Picture(NamedTuple):
         if self.content is not None and not self.truncated:
             return read_photograph(BytesIO(self.content)).image
         return self.larger
+
+    def as_photograph(self) -> Photograph | None:
+        """Return the picture as a photograph with those of its pixels that are at hand; None if they are few."""
+        return Photograph(self.larger, self.size, self.pages, self.truncated) if self.larger else None
 
 
 T = TypeVar("T", Picture, Photograph)
