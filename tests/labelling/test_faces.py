@@ -128,6 +128,26 @@ def test_a_file_is_opened_again_only_for_a_face_too_small_for_what_is_at_hand(
     assert record.size > 0
 
 
+@pytest.mark.parametrize("name", ["smallcnn-int8.onnx", "smallcnn.ckpt"])
+def test_a_file_is_fetched_again_only_for_a_face_too_small_for_what_is_at_hand(tmp_path, name):
+    for side in (190, 50):
+        photograph((WOMAN, side, 300, 200), size=(1200, 900)).save(tmp_path / f"{side}.jpg", quality=95)
+
+    def fetch(files):
+        with (tmp_path / "fetched").open("a") as log:  # by another process
+            log.writelines(f"{file.name}\n" for file in files)
+        return ((file, Path(file.path).read_bytes()) for file in files)
+
+    engine = LocalEngine(ChosenModel(BUNDLED_MODEL.with_name(name), "cpu", ""), Limits(), 1, 4, fetch=fetch)
+    (records,) = engine.label(Folder(tmp_path))
+    engine.close()
+    assert [(record.file, record.label, record.faces) for record in records] == [
+        ("190.jpg", "female", 1),
+        ("50.jpg", "female", 1),
+    ]
+    assert (tmp_path / "fetched").read_text().split() == ["190.jpg", "50.jpg", "50.jpg"]
+
+
 @pytest.mark.parametrize("side", [190, 50])
 @pytest.mark.parametrize("format_", ["JPEG", "PNG"])
 def test_what_is_at_hand_of_a_photograph_shows_the_face_that_all_of_it_shows(recognizer, side, format_):

@@ -61,7 +61,7 @@ def test_evaluation_and_saliency_see_what_labelling_sees(models, tmp_path):
     for path, probabilities in list(zip(selection.paths, said, strict=True))[:4]:
         record = recognizer.label(path)
         assert record.probability is None or record.probability == pytest.approx(probabilities.max(), abs=1e-5)
-    assert saliency_maps(onnx, selection.images[:1], np.array([0])).shape == (1, *SIZE)
+    assert saliency_maps(onnx, selection.images[[0]], np.array([0])).shape == (1, *SIZE)
 
 
 def test_models_for_pictures_of_two_sizes_can_be_compared(models, tmp_path):

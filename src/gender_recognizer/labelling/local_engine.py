@@ -147,13 +147,13 @@ def _start_reading(
     limits: Limits, detector: Detector | None, fetch: Fetch | None, image_size: tuple[int, int]
 ) -> tuple[Task, bool]:
     """Return a task that turns files into pairs of records and pictures of (height, width)."""
-    reader, fetch = Reader(limits, detector, image_size), fetch or _open
+    reader = Reader(limits, detector, image_size)
 
     def read(batch: list[Any], note: Callable[[int], None]) -> list[Any]:
         if batch and isinstance(batch[0], Again):
             return _read_again(reader, fetch, batch, note)
         pairs: list[Pair] = []
-        for position, (file, content) in enumerate(fetch(batch)):
+        for position, (file, content) in enumerate((fetch or _open)(batch)):
             note(position)
             pairs += reader.read(file, content)
             note(-1)
@@ -162,14 +162,21 @@ def _start_reading(
     return read, True
 
 
-def _read_again(reader: Reader, fetch: Fetch, batch: list[Again], note: Callable[[int], None]) -> list[Pair]:
-    """Return the main faces of files that are read again."""
-    pairs = []
-    for position, (file, content) in enumerate(fetch([again.file for again in batch])):
-        note(position)
-        pairs.append(reader.read_again(file, batch[position].first, content))
+def _read_again(reader: Reader, fetch: Fetch | None, batch: list[Again], note: Callable[[int], None]) -> list[Pair]:
+    """Return the main faces of files; one that is fetched is fetched again only if what is at hand is not enough."""
+    found: dict[int, Pair] = {}
+    for place, again in enumerate(batch if fetch else []):
+        note(place)
+        if pair := reader.search_at_hand(again.first):
+            found[place] = pair
         note(-1)
-    return pairs
+    rest = [place for place in range(len(batch)) if place not in found]
+    contents = (fetch or _open)([batch[place].file for place in rest])
+    for place, (file, content) in zip(rest, contents, strict=True):
+        note(place)
+        found[place] = reader.read_again(file, batch[place].first, content)
+        note(-1)
+    return [found[place] for place in range(len(batch))]
 
 
 def _start_labelling(

@@ -30,6 +30,10 @@ Pair = tuple[Record, Picture | None]
 NO_MEMORY = "not enough memory to read it; shrink the picture first"
 
 
+class _FewPixelsError(Exception):
+    """More of a photograph is needed than is at hand."""
+
+
 class Reader:
     """Reads files, and finds the faces in them; may be used by several threads at once."""
 
@@ -58,9 +62,8 @@ class Reader:
             first: what `read` returned.
             content: the file's content, if it was read already.
         """
-        record, picture = replace(first[0], reason=file.problem), first[1]
-        if file.problem or picture is None:
-            return record, None
+        if file.problem:
+            return replace(first[0], reason=file.problem), None
         with ExitStack() as opened:
 
             @cache
@@ -69,7 +72,18 @@ class Reader:
                     return BytesIO(content)
                 return opened.enter_context(open_regular(file.path, self.limits.max_file_size)[0])
 
-            return _guard(record, lambda: [self._cut_main(record, self._reading(stream), picture)])[0]
+            return self._search(first, self._reading(stream))
+
+    def search_at_hand(self, first: Pair) -> Pair | None:
+        """Return the main face in what `read` left of a photograph; None if its file must be read again for it."""
+
+        def read(longest: int | None) -> Photograph:
+            raise _FewPixelsError
+
+        try:
+            return self._search(first, read)
+        except _FewPixelsError:
+            return None
 
     def convert(self, record: Record, image: Image.Image) -> list[Pair]:
         """Return an opened Pillow image, or its faces."""
@@ -79,10 +93,7 @@ class Reader:
 
     def convert_again(self, first: Pair, image: Image.Image) -> Pair:
         """Return the main face of an opened Pillow image, of which `convert` returned the first look."""
-        record, picture = replace(first[0]), first[1]
-        if picture is None:
-            return record, None
-        return _guard(record, lambda: [self._cut_main(record, lambda longest: convert_photograph(image), picture)])[0]
+        return self._search(first, lambda longest: convert_photograph(image))
 
     def _open(self, file: File, content: bytes | None, decode: Callable[[Record, BinaryIO], list[Pair]]) -> list[Pair]:
         record = Record(file.name, reason=file.problem, size=file.size, modified=file.modified)
@@ -125,12 +136,19 @@ class Reader:
             for face, (picture, box) in enumerate(zip(pictures, boxes, strict=True))
         ]
 
-    def _cut_main(self, record: Record, read: Read, picture: Picture) -> Pair:
-        found = cut_main_face(self.detector, read, self.image_size, picture.as_photograph())
-        if found is None:
-            return without_face(record), None
-        picture, record.box, record.faces = found
-        return record, picture
+    def _search(self, first: Pair, read: Read) -> Pair:
+        """Return the main face of a photograph, given the first look at it."""
+        record, picture = replace(first[0]), first[1]
+
+        def search() -> list[Pair]:
+            at_hand = picture.as_photograph() if picture else None
+            found = cut_main_face(self.detector, read, self.image_size, at_hand)
+            if found is None:
+                return [(without_face(record), None)]
+            face, record.box, record.faces = found
+            return [(record, face)]
+
+        return _guard(record, search)[0]
 
 
 def without_face(record: Record) -> Record:
