@@ -5,6 +5,7 @@
     python scripts/benchmark.py ray [crops=folder] [rounds=3]
     python scripts/benchmark.py faces [crops=folder] [photographs=60] [margins=folder]
     python scripts/benchmark.py sets folder=../shared/faces [every=1]
+    python scripts/benchmark.py versions other=checkout scenes=folder [crops=folder] [portraits=folder] [rounds=5]
 
 training alternates (a) bare steps: forward, backward and optimizer on one random batch, and (b) the same steps by
 `Trainer.fit` on real pictures: cache, loader, augmentation, metrics, callbacks.
@@ -20,6 +21,11 @@ ray labels 20,000 crops on a local Ray cluster with one and with two workers, al
 
 faces pastes crops (the sample) on textures and says how many faces are found there and how they are labelled; margins=
 also tries how much around a face is best cut out, on 20 times as many pictures of a folder such as fairface/train.
+
+versions alternates process.py, with one worker, of another checkout and of this one, and says how much CPU time a
+picture takes without the start: crops as they come (the sample), portraits enlarged to 1 MP (the crops), and crops
+pasted into scenes of 1 MP so that the face has 0.15 of the height; far=name=value is an option of the other checkout
+for these.
 """
 
 import json
@@ -293,11 +299,33 @@ def run_sets(arguments: list[str]) -> None:
     report_sets(options["folder"] or PROJECT.parent / "shared" / "faces", options["every"])
 
 
+def run_versions(arguments: list[str]) -> None:
+    """Measure labelling in another checkout and in this one, print and save."""
+    from benchmark_versions import compare_versions, fill_folders
+
+    far = [argument.removeprefix("far=") for argument in arguments if argument.startswith("far=")]
+    names = ("other", "crops", "portraits", "scenes")
+    options = read_options([argument for argument in arguments if not argument.startswith("far=")], names, "rounds", 5)
+    if missing := next((name for name in ("other", "scenes") if not options[name]), None):
+        raise ValueError(f"{missing}= is missing; expected {missing}=folder")
+    crops = options["crops"] or PROJECT / "data" / "sample"
+    if empty := next((name for name in names[1:] if options[name] and not find_images(options[name])), None):
+        raise ValueError(f"{empty} '{options[empty]}' has no pictures")
+    with TemporaryDirectory() as folder:
+        folders = fill_folders(crops, options["portraits"] or crops, options["scenes"], Path(folder))
+        results = compare_versions(options["other"].resolve(), folders, options["rounds"], far)
+    for name, values in results.items():
+        show(f"{name}, ms of CPU time a picture", values, 2)
+        print(f"this checkout is {ratio(values['other'], values['this']):.2f} times as fast")
+    save("versions", {"times": results, "processor": processor()}, PROJECT / "outputs")
+
+
 def main() -> int:
     """Run the command line and return the exit code."""
     from hydra.errors import HydraException
 
-    modes = {"training": run_training, "labelling": run_labelling, "ray": run_ray, "faces": run_faces, "sets": run_sets}
+    modes = {"training": run_training, "labelling": run_labelling, "ray": run_ray, "faces": run_faces}
+    modes |= {"sets": run_sets, "versions": run_versions}
     if sys.argv[1:2] == [] or sys.argv[1] not in modes:
         print(__doc__)
         return 2

@@ -23,6 +23,7 @@ from conftest import (
     save_picture,
     train_settings,
 )
+from PIL import Image
 
 from gender_recognizer.cli import read_settings
 from gender_recognizer.models.predictor import load_predictor
@@ -287,6 +288,8 @@ def test_benchmark_mistakes_end_in_one_line(tmp_path, monkeypatch, capsys):
         (["labelling", f"crops={missing}"], f"crops '{missing}' is not a folder"),
         (["labelling", "rounds=0"], "rounds is '0'; expected a whole number, 1 or more"),
         (["labelling", "fast=true"], "unknown option 'fast'"),
+        (["versions", f"scenes={tmp_path}"], "other= is missing; expected other=folder"),
+        (["versions", f"other={tmp_path}", f"scenes={tmp_path}"], f"scenes '{tmp_path}' has no pictures"),
     ):
         monkeypatch.setattr(sys, "argv", ["benchmark.py", *arguments])
         assert benchmark.main() == 2
@@ -302,6 +305,22 @@ def test_benchmark_of_labelling_measures_every_part(tmp_path, monkeypatch):
     assert results["pictures"] == 70
     assert results["speeds"].keys() == {"decoding", "network", "labelling", "plain", "ceiling"}
     assert all(len(speeds) == 2 and min(speeds) > 0 for speeds in results["speeds"].values())
+
+
+def test_benchmark_of_versions_runs_both(tmp_path):
+    from benchmark_versions import compare_versions, make_far, make_portraits
+
+    crops = sorted((PROJECT / "data/sample").glob("*/*.jpg"))[::40]
+    for name in ("portraits", "far"):
+        (tmp_path / name).mkdir()
+    make_portraits(crops[:2], tmp_path / "portraits")
+    make_far(crops, crops[:2], tmp_path / "far")
+    sizes = {name: {Image.open(path).size for path in (tmp_path / name).iterdir()} for name in ("portraits", "far")}
+    assert sizes == {"portraits": {(1000, 1000)}, "far": {(1155, 866)}}
+    times = compare_versions(PROJECT, {"far": tmp_path / "far"}, 1, ["faces=none"])
+    assert [len(values) for values in times["far"].values()] == [1, 1]
+    with pytest.raises(ValueError, match=r"labelled nothing: error: faces is odd; expected auto"):
+        compare_versions(PROJECT, {"far": tmp_path / "far"}, 1, ["faces=odd"])
 
 
 @pytest.mark.skipif(not FAIRFACE.is_dir(), reason="../shared/faces/fairface is not there")
