@@ -110,6 +110,24 @@ def test_a_face_that_does_not_fill_the_picture_is_labelled_by_a_closer_look():
     assert decision.picture.is_face
 
 
+def test_of_a_face_that_is_seen_closer_the_mirror_image_counts_where_the_model_is_still_in_doubt():
+    model = Scripted((frame_of(BOX, (600, 800)), 0.9, 0.4), (NOTHING, 0.8, 0.3), (NOTHING, 0.8, 0.8))
+    decision = decide(model, picture_with_square())
+    assert (decision.record.label, decision.record.probability) == ("male", 0.55)
+    assert decision.record.box == pytest.approx([215, 275, 485, 545], abs=1)
+    assert np.array_equal(model.seen[2], model.seen[1][:, :, ::-1])
+
+
+@pytest.mark.parametrize(("score", "probability"), [(0.8, 0.65), (0.2, 0.6)])
+def test_of_a_far_face_the_mirror_image_counts_where_the_model_is_in_doubt_and_it_shows_the_face(score, probability):
+    far = (np.array([0, 0, -3.0, 0]), 0.9, 0.1)
+    model = Scripted(far, (NOTHING, 0.9, 0.4), (NOTHING, score, 0.9))
+    found = Record("a", box=[1, 2, 3, 4], faces=1), picture_with_square()._replace(is_face=True)
+    (decision,) = Labeller(model, Limits()).decide([(Record("a"), picture_with_square())], lambda rows, first: [found])
+    assert (decision.record.probability, decision.record.box) == (probability, [1, 2, 3, 4])
+    assert np.array_equal(model.seen[2], model.seen[1][:, :, ::-1])
+
+
 def test_a_model_that_is_sure_does_not_look_closer():
     model = Scripted((frame_of(BOX, (600, 800)), 0.9, 0.04))
     decision = decide(model, picture_with_square())

@@ -93,9 +93,9 @@ class Look(NamedTuple):
         is_wider = self.region.width * self.region.height > math.prod(self.picture.size)
         return is_wider and self.face_score >= MIN_HINT_SCORE
 
-    def is_cut_in_doubt(self) -> bool:
-        """Return whether the picture's edge cuts the face, and the model is not sure of its label."""
-        return self.shows_face() and self.share >= CUT_SHARE and self.probabilities.max() < SURE
+    def is_cut(self) -> bool:
+        """Return whether the picture's edge cuts the face."""
+        return self.shows_face() and self.share >= CUT_SHARE
 
 
 class Labeller:
@@ -137,7 +137,8 @@ class Labeller:
         rows = [row for row, look in enumerate(looks) if look and self._is_far(closer.get(row, look))]
         found = look_again(rows, [read[row] for row in rows]) if rows and look_again else []
         again = dict(zip(rows, found, strict=False))
-        faces = dict(zip(again, self._look(list(again.values())), strict=True))
+        faces = {row: look for row, look in zip(again, self._look(list(again.values())), strict=True) if look}
+        faces |= self._look_mirrored(read, faces)
         return [
             self._choose(pair, closer.get(row, look), again.get(row), faces.get(row))
             for row, (pair, look) in enumerate(zip(read, looks, strict=True))
@@ -161,16 +162,28 @@ class Labeller:
 
         A face that does not fill the picture is seen in more of the picture's pixels, unless the model is sure anyway.
         One that is larger than the picture is found once there is a border around it; there are two, and the mean of
-        what is seen in both counts. Of one that the picture's edge cuts the mirror image counts, too, unless the model
-        is sure.
+        what is seen in both counts.
         """
-        closer = {row: look for row, look in enumerate(looks) if look and look.is_cut_in_doubt()}
+        closer: dict[int, Look] = {}
         parts = {row: part for row, look in enumerate(looks) if look and (part := _choose_part(look))}
         self._join_looks(read, parts, closer)
         hints = {row for row, look in closer.items() if look.hints_at_larger_face()}
         wider = {row: widen(look.picture, 1) for row, look in enumerate(looks) if look and row in hints}
         self._join_looks(read, wider, closer)
-        return {row: look for row, look in closer.items() if _confirms(look)}
+        closer = {row: look for row, look in closer.items() if _confirms(look)}
+        near = {row: look for row, look in closer.items() if look.is_part()}
+        cut = {row: look for row, look in enumerate(looks) if look and look.is_cut()}
+        return closer | self._look_mirrored(read, near | cut)
+
+    def _look_mirrored(self, read: Sequence[Pair], looks: Mapping[int, Look]) -> dict[int, Look]:
+        """Return those looks at faces, by row, of whose label the model is not sure; their mirror images count, too."""
+        doubtful = {row: look for row, look in looks.items() if look.probabilities.max() < SURE}
+        mirrored = self._look([(read[row][0], mirror(look.picture)) for row, look in doubtful.items()])
+        return {
+            row: look._replace(probabilities=(look.probabilities + other.probabilities) / 2)
+            for (row, look), other in zip(doubtful.items(), mirrored, strict=True)
+            if other and other.shows_face()
+        }
 
     def _join_looks(
         self, read: Sequence[Pair], parts: Mapping[int, tuple[Picture, Region]], looks: dict[int, Look]
@@ -256,8 +269,6 @@ def _choose_part(look: Look) -> tuple[Picture, Region] | None:
     """Return what to look at after a look at a whole picture, and where it is; None if nothing else would help."""
     if not look.shows_face():
         return widen(look.picture, 0)
-    if look.is_cut_in_doubt():
-        return mirror(look.picture)
     is_doubtful = look.share < ENOUGH_SHARE and look.probabilities.max() < SURE
     if look.settles() and is_doubtful and not is_smooth(look.picture, look.frame):
         return cut_near(look.picture, look.frame)
@@ -274,11 +285,9 @@ def _join(first: Look, second: Look) -> Look:
 
 
 def _confirms(look: Look) -> bool:
-    """Return whether a second look shows a face: in a part of the picture, in all of it, or one that fills it."""
+    """Return whether a second look shows a face: in a part of the picture, or one that fills it."""
     if look.is_part():
         return look.face_score >= MIN_LOOK_SCORE
-    if look.region == whole(look.picture):
-        return look.settles()
     if look.face_score >= MIN_FAR_SCORE:
         return look.share >= ENOUGH_SHARE
     return look.face_score >= MIN_WIDE_SCORE and look.share >= 1

@@ -84,9 +84,9 @@ def widen(picture: Picture, border: int) -> tuple[Picture, Region]:
     return picture._replace(pixels=pixels, larger=None, content=None, is_face=True), region
 
 
-def mirror(picture: Picture) -> tuple[Picture, Region]:
-    """Return the mirror image of a picture, and the region that it shows: all of it."""
-    return picture._replace(pixels=picture.pixels[:, ::-1], larger=None, content=None), whole(picture)
+def mirror(picture: Picture) -> Picture:
+    """Return the mirror image of a picture."""
+    return picture._replace(pixels=picture.pixels[:, ::-1], larger=None, content=None)
 
 
 def is_smooth(picture: Picture, frame: np.ndarray) -> bool:
