@@ -74,8 +74,9 @@ training pictures that did not train it the bundled model has 88.0 instead of 87
 left, 24 % of them seen twice; of whole ones, 2 % of which are, 90.9 % either way. With four other weights it gave -0.2
 to 0.3 points.
 
-Of faces that are cut out of larger pictures the mirror image counts, too: of 3,000 training pictures pasted at 0.8, 0.6,
-0.45, 0.3 and 0.2 of the height 91.6, 91.5, 91.6, 90.9 and 90.0 instead of 91.3, 91.2, 91.0, 90.7 and 89.6 % are right."""
+Of faces that are cut out of larger pictures the mirror image counts, too. Of 3,000 training pictures pasted at 0.8,
+0.6, 0.45, 0.3 and 0.2 of the height 91.6, 91.5, 91.6, 90.9 and 90.0 instead of 91.3, 91.2, 91.0, 90.7 and 89.6 % were
+right with it."""
 
 SURE = 0.8
 """Probability of a label from which on a look at the thumbnail is enough.
