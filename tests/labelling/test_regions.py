@@ -128,6 +128,14 @@ def test_of_a_far_face_the_mirror_image_counts_where_the_model_is_in_doubt_and_i
     assert np.array_equal(model.seen[2], model.seen[1][:, :, ::-1])
 
 
+def test_of_each_face_of_a_photograph_the_mirror_image_counts_where_the_model_is_in_doubt():
+    model = Scripted((NOTHING, 0.9, 0.4), (NOTHING, 0.9, 0.9))
+    face = picture_with_square()._replace(is_face=True)
+    record = Record("a#0", face=0, faces=1, box=[1, 2, 3, 4])
+    (decision,) = Labeller(model, Limits(faces="crop")).decide([(record, face)])
+    assert (decision.record.label, decision.record.probability, decision.record.box) == ("male", 0.65, [1, 2, 3, 4])
+
+
 def test_a_model_that_is_sure_does_not_look_closer():
     model = Scripted((frame_of(BOX, (600, 800)), 0.9, 0.04))
     decision = decide(model, picture_with_square())

@@ -133,7 +133,8 @@ class Labeller:
             look_again: reads some of them again; None where there is nothing more to read.
         """
         looks = self._look(read)
-        closer = self._look_closer(read, looks) if self._looks else {}
+        cut_out = {row: look for row, look in enumerate(looks) if look and look.picture.is_face}
+        closer = self._look_closer(read, looks) if self._looks else self._look_mirrored(read, cut_out)
         rows = [row for row, look in enumerate(looks) if look and self._is_far(closer.get(row, look))]
         found = look_again(rows, [read[row] for row in rows]) if rows and look_again else []
         again = dict(zip(rows, found, strict=False))
