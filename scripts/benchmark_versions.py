@@ -16,7 +16,8 @@ from gender_recognizer.pictures.listing import find_images
 PROJECT = Path(__file__).resolve().parents[1]
 MEGAPIXELS = 1_000_000
 FACE_SHARE = 0.75
-"""Height of the face in a crop, as a share of the crop's."""
+"""Height of the face in a crop, as a share of the crop's: between dlib's box, around which FairFace cut (0.67),
+and YuNet's (0.92, see `detector.CROP_SCALE`)."""
 
 FAR_SHARE = 0.15
 """Height of a face that is far, as a share of the photograph's."""

@@ -31,7 +31,9 @@ LOADER_VERSION = 4
 COMPATIBLE_VERSIONS = {4: (1, 2, 3)}
 """For a version, the earlier ones whose models it takes, because the pictures that models learn from are the same.
 
-4 differs from 3 by rounding, in pictures of eight times or more the height and width that is asked for.
+4 differs from 3 in pictures of 800 pixels or more along a side: by rounding, but in JPEGs that are wider than high by 1.8
+grey values on average (120 textured photographs and scenes of 1155x866), since libjpeg shrinks them less, and we the rest.
+Of 600 such photographs with a face of FairFace's training part, 0.7 to 1.0 of the height, 90.7 instead of 90.0 % are right.
 
 3 differs from 2 by rounding, in JPEGs of four times or more the height and width that is asked for.
 
@@ -74,7 +76,7 @@ class Picture(NamedTuple):
         pages: how many pages or frames the file has, `MAX_PAGES` if that many or more; `pixels` show the first.
         truncated: whether the file ends too early; then the missing part is grey.
         is_face: whether `pixels` show not the whole, but what was cut out around a face.
-        larger: the same in RGB with more pixels, if they were at hand: of photographs 400 or more a side.
+        larger: the same in RGB with more pixels, if they were at hand; how many, `shrinking.KEPT` says.
         content: of the file, a JPEG that was decoded at half its size and has more pixels.
     """
 
