@@ -31,9 +31,9 @@ LOADER_VERSION = 4
 COMPATIBLE_VERSIONS = {4: (1, 2, 3)}
 """For a version, the earlier ones whose models it takes, because the pictures that models learn from are the same.
 
-4 differs from 3 in pictures of 800 pixels or more along a side: by rounding, but in JPEGs that are wider than high by 1.8
-grey values on average (120 textured photographs and scenes of 1155x866), since libjpeg shrinks them less, and we the rest.
-Of 600 such photographs with a face of FairFace's training part, 0.7 to 1.0 of the height, 90.7 instead of 90.0 % are right.
+4 differs from 3 in pictures of 800 pixels or more along a side: by rounding, but in JPEGs that are wider than high by
+1.8 grey values on average (120 textures and scenes of 1155x866), since libjpeg shrinks them less, and we the rest. Of
+600 such photographs with a training face of 0.7 to 1.0 of the height 90.7 instead of 90.0 % are right.
 
 3 differs from 2 by rounding, in JPEGs of four times or more the height and width that is asked for.
 
